@@ -1,0 +1,289 @@
+"""Tables, claims and figures of a study as data."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, model_validator
+
+from .base import Strict
+from .cohort import Part
+from .figure import Figure
+
+__all__ = ["PER_SEGMENT", "Cell", "Claim", "Comparison", "Figure", "Group", "Sample", "Table", "orientation"]
+
+Measure = Literal["nll", "brier_sum", "brier_mean", "ece_conf", "dice", "hd95", "seg_entropy"]
+Region = Literal["volume", "box"]
+
+# These have a value for each segment, in the whole volume; the others one for all classes, in each region.
+PER_SEGMENT = frozenset({"dice", "hd95", "seg_entropy"})
+
+
+def orientation(measure: str) -> int:
+    """+1 where more is better (Dice), −1 where less is (losses, errors, distances, uncertainty)."""
+    return 1 if measure == "dice" else -1
+
+
+class Group(Strict):
+    """A cloud of points: each subject's segments, pooled."""
+
+    cohort: str
+    parts: list[Part] = Field(default=["test"])
+    segments: list[PositiveInt] = Field(min_length=1)
+
+
+class _Cell(Strict):
+    """What every cell of a printed table has."""
+
+    unit: str = ""
+    against: str | None = Field(default=None, description="the row it is compared with when values differ")
+    at_fault: list[str] = Field(
+        default=[],
+        description="columns of this row that are taken to be misprinted where an audit rule finds them in "
+        "conflict with other cells; without it every cell of the conflict counts as impossible",
+    )
+
+    def cohorts_used(self) -> list[str]:
+        return []
+
+    def predictors_used(self) -> list[str]:
+        return []
+
+
+class MeanCell(_Cell):
+    """The mean over cases of each case's mean over members or draws."""
+
+    statistic: Literal["mean"]
+    cohort: str
+    dataset: str | None = Field(default=None, description="only its subjects; all of the part when left out")
+    part: Part = "test"
+    predictor: str
+    size: PositiveInt | None = Field(default=None, description="M; the predictor's table_size when left out")
+    printed_size: PositiveInt | None = Field(default=None, description="the M that the paper gives")
+    measure: Measure
+    region: Region = "volume"
+    segment: int = Field(default=0, ge=0, description="class index; 0 for measures of all classes")
+    factor: PositiveFloat = Field(default=1.0, description="printed = measured × factor; 100 for per cent")
+    beside: Measure | None = Field(default=None, description="another definition, reported beside it")
+
+    @model_validator(mode="after")
+    def measure_fits_place(self) -> "MeanCell":
+        check_place(self.measure, self.region, self.segment)
+        return self
+
+    def cohorts_used(self) -> list[str]:
+        return [self.cohort]
+
+    def predictors_used(self) -> list[str]:
+        return [self.predictor]
+
+
+class PatientsCell(_Cell):
+    """How many patients a part of the split has."""
+
+    statistic: Literal["patients"]
+    cohort: str
+    dataset: str | None = None
+    part: Part = "test"
+
+    def cohorts_used(self) -> list[str]:
+        return [self.cohort]
+
+
+class ReductionCell(_Cell):
+    """100·(1 − m₂/m₁) of the means over cases at two sizes of an ensemble."""
+
+    statistic: Literal["reduction_percent"]
+    cohort: str
+    part: Part = "test"
+    predictor: str
+    sizes: tuple[PositiveInt, PositiveInt]
+    measure: Measure
+    region: Region = "volume"
+    segment: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def measure_fits_place(self) -> "ReductionCell":
+        check_place(self.measure, self.region, self.segment)
+        return self
+
+    def cohorts_used(self) -> list[str]:
+        return [self.cohort]
+
+    def predictors_used(self) -> list[str]:
+        return [self.predictor]
+
+
+class CorrelationCell(_Cell):
+    """The smallest or largest −r over groups, r being Pearson's between logit Dice and `seg_entropy`.
+
+    The papers print the magnitude of this negative correlation; a positive r would show as negative here.
+    """
+
+    statistic: Literal["correlation_min", "correlation_max"]
+    predictor: str
+    size: PositiveInt | None = None
+    printed_size: PositiveInt | None = None
+    groups: list[Group] = Field(min_length=1)
+
+    def cohorts_used(self) -> list[str]:
+        return [group.cohort for group in self.groups]
+
+    def predictors_used(self) -> list[str]:
+        return [self.predictor]
+
+
+Cell = Annotated[MeanCell | PatientsCell | ReductionCell | CorrelationCell, Field(discriminator="statistic")]
+_CELL: TypeAdapter[Cell] = TypeAdapter(Cell)
+
+
+class Table(Strict):
+    """A printed table: a cell's recipe is its column's fields with its row's laid over them."""
+
+    name: str = Field(description="as the published CSV calls it")
+    slug: str = Field(pattern=r"^[A-Za-z0-9_]+$", description="file name")
+    title: str
+    notes: list[str] = Field(default=[])
+    rows: dict[str, dict[str, Any]]
+    columns: dict[str, dict[str, Any]]
+
+    def cell(self, row: str, column: str) -> Cell:
+        """The recipe of one cell; KeyError where the table has no such row or column."""
+        return _CELL.validate_python({"statistic": "mean"} | self.columns[column] | self.rows[row])
+
+    @model_validator(mode="after")
+    def every_cell_is_one(self) -> "Table":
+        for name, row in self.rows.items():
+            if row.get("against") is not None and row["against"] not in self.rows:
+                raise ValueError(f"{self.name}: row {name!r} is against {row['against']!r}, which is no row")
+            if unknown := set(row.get("at_fault", [])) - set(self.columns):
+                raise ValueError(f"{self.name}: row {name!r} has no column {sorted(unknown)}")
+            for column in self.columns:
+                self.cell(name, column)
+        return self
+
+    def cells(self) -> list[Cell]:
+        return [self.cell(row, column) for row in self.rows for column in self.columns]
+
+
+class Chosen(Strict):
+    """A predictor, by name alone or with the size of its ensemble."""
+
+    predictor: str
+    size: PositiveInt | None = Field(default=None, description="M; the predictor's table_size when left out")
+
+    @model_validator(mode="before")
+    @classmethod
+    def name_alone(cls, value: Any) -> Any:
+        return {"predictor": value} if isinstance(value, str) else value
+
+
+class Sample(Chosen):
+    """One predictor on one part of one cohort."""
+
+    cohort: str
+    part: Part = "test"
+
+
+class Paired(Strict):
+    """`a` is better than each of `b` on the same cases, for each cohort, measure, region and segment."""
+
+    kind: Literal["paired"]
+    cohorts: list[str] = Field(min_length=1)
+    a: Chosen
+    b: list[Chosen] = Field(min_length=1)
+    measures: list[Measure] = Field(min_length=1)
+    regions: list[Region] = Field(default=["volume"], description="not for measures of segments")
+
+    def cohorts_used(self) -> list[str]:
+        return self.cohorts
+
+    def predictors_used(self) -> list[str]:
+        return [self.a.predictor, *(chosen.predictor for chosen in self.b)]
+
+
+class Unpaired(Strict):
+    """`a` is better than `b`: other cases, compared by each case's mean over its segments."""
+
+    kind: Literal["unpaired"]
+    a: Sample
+    b: Sample
+    measures: list[Measure] = Field(min_length=1)
+    regions: list[Region] = Field(default=["volume"], description="not for measures of segments")
+
+    def cohorts_used(self) -> list[str]:
+        return [self.a.cohort, self.b.cohort]
+
+    def predictors_used(self) -> list[str]:
+        return [self.a.predictor, self.b.predictor]
+
+
+class Correlated(Chosen):
+    """Logit Dice falls as `seg_entropy` rises, with |r| of at least `at_least`, in each group."""
+
+    kind: Literal["correlation"]
+    groups: list[Group] = Field(min_length=1)
+    at_least: float = Field(default=0.0, ge=0, le=1)
+
+    def cohorts_used(self) -> list[str]:
+        return [group.cohort for group in self.groups]
+
+    def predictors_used(self) -> list[str]:
+        return [self.predictor]
+
+
+class Reduced(Strict):
+    """Going from the first size to the second cuts a measure by about `percent` (to within 15 % of it)."""
+
+    kind: Literal["reduction"]
+    predictor: str
+    sizes: tuple[PositiveInt, PositiveInt]
+    measure: Measure
+    region: Region = "volume"
+    percent: dict[str, PositiveFloat] = Field(description="cohort → the printed reduction")
+
+    @model_validator(mode="after")
+    def measure_of_all_classes(self) -> "Reduced":
+        check_place(self.measure, self.region, 0)
+        return self
+
+    def cohorts_used(self) -> list[str]:
+        return list(self.percent)
+
+    def predictors_used(self) -> list[str]:
+        return [self.predictor]
+
+
+class Failures(Chosen):
+    """Segments with Dice of at most `dice` have a higher `seg_entropy` than the others of their kind."""
+
+    kind: Literal["failures"]
+    cohorts: list[str] = Field(min_length=1)
+    dice: float = Field(gt=0, lt=1)
+
+    def cohorts_used(self) -> list[str]:
+        return self.cohorts
+
+    def predictors_used(self) -> list[str]:
+        return [self.predictor]
+
+
+Comparison = Annotated[Paired | Unpaired | Correlated | Reduced | Failures, Field(discriminator="kind")]
+
+
+class Claim(Strict):
+    """A sentence of the paper that measures can support or refuse."""
+
+    id: str = Field(pattern=r"^[a-z0-9_]+$")
+    text: str = Field(description="the paper's sentence, or what it says")
+    where: str = Field(description="section or figure of the paper")
+    note: str = Field(default="", description="how it was made testable, where that is a choice")
+    parts: list[Comparison] = Field(min_length=1)
+
+
+def check_place(measure: str, region: str, segment: int) -> None:
+    """Raises ValueError for a measure of segments without a segment, or in a box, and the reverse."""
+    if (measure in PER_SEGMENT) != (segment > 0):
+        raise ValueError(
+            f"segment {segment}: {measure} is of {'one segment' if not segment else 'all classes'}"
+        )
+    if measure in PER_SEGMENT and region != "volume":
+        raise ValueError(f"{measure} is measured in the whole volume only, not in the {region}")

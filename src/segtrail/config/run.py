@@ -1,0 +1,195 @@
+"""A run: which studies, at which scale, on which data; the one entry to the configuration.
+
+Nothing here imports torch: the Snakefile reads the configuration on every start.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from ..errors import ConfigError
+from .base import Strict
+from .dataset import Dataset
+from .study import Study, merged
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class RunFile(Strict):
+    """config/config.yaml, or any --configfile laid over it."""
+
+    run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="the tree's name under results/")
+    scale: str = Field(description="one of the scales of the studies: smoke, demo, paper")
+    studies: list[str] = Field(min_length=1)
+    cohorts: list[str] | None = Field(default=None, description="only these cohorts; all when left out")
+    seed: int = 1
+    on_bad_subject: Literal["stop", "exclude"] = "stop"
+    data: dict[str, Path | None] = Field(default={}, description="data set → its root; null: a phantom")
+    datasets: dict[str, dict[str, Any]] = Field(default={}, description="patches on config/datasets")
+    overrides: dict[str, dict[str, Any]] = Field(default={}, description="study → patch on its YAML")
+
+
+class Run(Strict):
+    """Everything a run is made from, checked."""
+
+    name: str
+    scale: str
+    seed: int
+    on_bad_subject: Literal["stop", "exclude"]
+    phantom: bool
+    roots: dict[str, Path]
+    datasets: dict[str, Dataset]
+    studies: dict[str, Study]
+    absent: dict[str, dict[str, str]] = Field(description="study → cohort that is not computed → why")
+
+
+def load_run(values: dict[str, Any], config_dir: Path) -> Run:
+    """Checks a run's configuration and loads the studies and data sets it names.
+
+    `values` is the merged content of config.yaml and what the user laid over it (relative data
+    roots are taken from the working directory). Raises ConfigError naming the key, the value and
+    what is allowed.
+    """
+    wanted = _validated(RunFile, values, "config.yaml")
+    datasets = {path.stem: path for path in sorted((config_dir / "datasets").glob("*.yaml"))}
+    for section, names in (("data", wanted.data), ("datasets", wanted.datasets)):
+        for name in names:
+            if name not in datasets and section == "data" and name not in wanted.datasets:
+                raise _unknown(f"{section}.{name}", name, list(datasets))
+    loaded = {}
+    for name in {**datasets, **wanted.datasets}:
+        base = read_yaml(datasets[name]) if name in datasets else {}
+        loaded[name] = _validated(
+            Dataset, merged(base, wanted.datasets.get(name, {})), f"datasets/{name}.yaml"
+        )
+    roots = {name: root.expanduser() for name, root in wanted.data.items() if root is not None}
+    for name, root in roots.items():
+        if not root.is_dir():
+            raise ConfigError(
+                f"data.{name}: {root} is not a folder",
+                expected=f"the root of the data set {name} as distributed",
+                remedy="correct the path, or set it to null to work on a phantom",
+            )
+    studies, absent = {}, {}
+    for name in wanted.studies:
+        studies[name], absent[name] = _load_study(name, wanted, config_dir, loaded, roots)
+    for name in wanted.overrides:
+        if name not in studies:
+            raise _unknown(f"overrides.{name}", name, list(studies))
+    used = sorted({d for study in studies.values() for c in study.cohorts.values() for d in c.datasets})
+    return Run(
+        name=wanted.run,
+        scale=wanted.scale,
+        seed=wanted.seed,
+        on_bad_subject=wanted.on_bad_subject,
+        phantom=not roots,
+        roots=roots,
+        datasets={name: loaded[name] for name in used},
+        studies=studies,
+        absent=absent,
+    )
+
+
+def _load_study(
+    name: str, wanted: RunFile, config_dir: Path, datasets: dict[str, Dataset], roots: dict[str, Path]
+) -> tuple[Study, dict[str, str]]:
+    path = config_dir / "studies" / f"{name}.yaml"
+    if not path.is_file():
+        raise _unknown("studies", name, [p.stem for p in sorted((config_dir / "studies").glob("*.yaml"))])
+    values = read_yaml(path)
+    scales = values.pop("scales", {})
+    if wanted.scale not in scales:
+        raise _unknown("scale", wanted.scale, list(scales))
+    values = merged(merged(values, scales[wanted.scale] or {}), wanted.overrides.get(name, {}))
+    absent = _absent_cohorts(values.get("cohorts", {}), wanted, roots)
+    if absent and len(absent) == len(values["cohorts"]):
+        raise ConfigError(
+            f"no cohort of {name} can be computed: {'; '.join(absent.values())}",
+            remedy="set the data roots of at least one cohort, or of none to work on phantoms",
+        )
+    values["cohorts"] = {key: cohort for key, cohort in values["cohorts"].items() if key not in absent}
+    study = _validated(Study, values, f"studies/{name}.yaml")
+    # Before cohorts without data are left out: a table may name those.
+    if unknown := study.unknown_names():
+        raise ConfigError("\n          ".join(unknown[:8]), file=f"config/studies/{name}.yaml")
+    for cohort_name, cohort in study.cohorts.items():
+        for dataset in cohort.datasets:
+            if dataset not in datasets:
+                raise _unknown(f"cohorts.{cohort_name}.datasets", dataset, list(datasets))
+            if not roots and wanted.scale not in datasets[dataset].phantoms:
+                raise ConfigError(
+                    f"datasets/{dataset}.yaml has no phantom for scale {wanted.scale}",
+                    expected=f"one of {sorted(datasets[dataset].phantoms)}",
+                    remedy=f"set data.{dataset} to the data set's root, or describe a phantom",
+                )
+    return study, absent
+
+
+def _absent_cohorts(cohorts: dict[str, Any], wanted: RunFile, roots: dict[str, Path]) -> dict[str, str]:
+    """Cohorts that this run does not compute, each with the reason."""
+    for name in wanted.cohorts or []:
+        if name not in cohorts:
+            raise _unknown("cohorts", name, list(cohorts))
+    absent = {}
+    for name, cohort in cohorts.items():
+        missing = [dataset for dataset in cohort.get("datasets", []) if dataset not in roots]
+        if wanted.cohorts is not None and name not in wanted.cohorts:
+            absent[name] = f"cohort {name} is not part of this run (config: cohorts)"
+        elif roots and missing:
+            absent[name] = f"no data root is set for {', '.join(missing)} (config: data)"
+    return absent
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping, by the safe loader."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not YAML: {error}", file=path) from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"a {type(values).__name__}", file=path, expected="a mapping")
+    return values
+
+
+def _validated(model: type[T], values: dict[str, Any], file: str) -> T:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors()[:8]:
+            key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+            value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
+            hint = ""
+            if problem["type"] == "extra_forbidden":
+                hint = f"; allowed here: {', '.join(_allowed(model, problem['loc'])) or 'see docs/config.md'}"
+            lines.append(f"{key}{value}: {problem['msg']}{hint}")
+        raise ConfigError("\n          ".join(lines), file=f"config/{file}") from error
+
+
+def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are allowed beside the unknown key at `location`."""
+    current: Any = model
+    for part in location[:-1]:
+        fields = getattr(current, "model_fields", {})
+        current = fields[part].annotation if part in fields else _member(current)
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            continue
+    current = current if hasattr(current, "model_fields") else _member(current)
+    return sorted(getattr(current, "model_fields", {}))
+
+
+def _member(annotation: Any) -> Any:
+    """The model inside dict[str, Model], list[Model] or Model | None."""
+    for argument in getattr(annotation, "__args__", ()):
+        if hasattr(argument, "model_fields"):
+            return argument
+        inner = _member(argument)
+        if inner is not None:
+            return inner
+    return None
+
+
+def _unknown(key: str, value: str, allowed: list[str]) -> ConfigError:
+    return ConfigError(f"{key} = {value!r}", expected=f"one of: {', '.join(sorted(allowed)) or '(none)'}")

@@ -1,0 +1,99 @@
+"""What a user writes is checked at start-up, and errors name the key, the value and what is allowed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segtrail.config import load_run, merged
+from segtrail.config.describe import markdown
+from segtrail.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+BASE: dict[str, Any] = {"run": "r", "scale": "demo", "studies": ["mehrtash2020"]}
+
+
+def load(**changes: Any):
+    return load_run({**BASE, **changes}, ROOT / "config")
+
+
+@pytest.mark.parametrize("scale", ["smoke", "demo", "paper"])
+def test_every_scale_of_every_study_is_valid(scale):
+    studies = [path.stem for path in (ROOT / "config" / "studies").glob("*.yaml")]
+    run = load(scale=scale, studies=studies)
+    assert run.phantom
+    assert set(run.studies) == set(studies)
+
+
+def test_the_paper_scale_is_the_printed_protocol():
+    study = load(scale="paper").studies["mehrtash2020"]
+    assert study.model("heart", "ce").members == 100
+    assert study.model("heart", "dice").segment_weights == {2: 3}
+    assert study.model("prostate", "ce").training.batch_size == 16
+    assert study.model("brain", "ce").training.batch_size == 32
+    assert study.predictor("brain", "ce_ensemble").draws == 10
+    assert study.predictor("heart", "ce_ensemble").draws == 50
+    assert study.predictor("heart", "dice_mcdo").samples == 50
+    assert study.model("prostate3d", "dice").members == 10
+    assert study.model("prostate3d", "dice").dims == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"scal": "demo"}, ["scal", "scale", "studies"]),
+        ({"scale": "huge"}, ["scale", "huge", "demo, paper, smoke"]),
+        ({"studies": ["mehrtash"]}, ["studies", "mehrtash", "mehrtash2020"]),
+        ({"data": {"adc": None}}, ["data.adc", "acdc"]),
+        ({"data": {"acdc": "/no/such/folder"}}, ["data.acdc", "/no/such/folder", "null"]),
+        ({"cohorts": ["hart"]}, ["cohorts", "hart", "heart"]),
+        ({"seed": "one"}, ["seed", "one"]),
+        ({"on_bad_subject": "ignore"}, ["on_bad_subject", "ignore", "stop", "exclude"]),
+        ({"overrides": {"mehrtash2020": {"models": {"ce": {"trainin": {}}}}}}, ["trainin", "training"]),
+        (
+            {"overrides": {"mehrtash2020": {"models": {"ce": {"training": {"epochs": 0}}}}}},
+            ["models.ce.training.epochs", "0", "greater than 0"],
+        ),
+        (
+            {"overrides": {"mehrtash2020": {"predictors": {"ce": {"model": "xent"}}}}},
+            ["predictors.ce.model", "xent", "ce_dropout"],
+        ),
+        (
+            {"overrides": {"mehrtash2020": {"cohorts": {"heart": {"datasets": ["mri"]}}}}},
+            ["cohorts.heart.datasets", "mri", "acdc"],
+        ),
+        (
+            {"overrides": {"mehrtash2020": {"models": {"ce": {"members": 1}}}}},
+            ["ce_ensemble", "members"],
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_allowed(changes, named):
+    with pytest.raises(ConfigError) as caught:
+        load(**changes)
+    for text in named:
+        assert text in str(caught.value)
+
+
+def test_a_real_root_leaves_out_the_cohorts_without_one(tmp_path):
+    run = load(data={"acdc": str(tmp_path)})
+    assert not run.phantom
+    assert set(run.studies["mehrtash2020"].cohorts) == {"heart"}
+    assert set(run.absent["mehrtash2020"]) == {"brain", "prostate", "prostate3d"}
+    assert "brats17" in run.absent["mehrtash2020"]["brain"]
+
+
+def test_roots_that_serve_no_cohort_are_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="no cohort of mehrtash2020 can be computed"):
+        load(data={"isic17": str(tmp_path)})
+
+
+def test_merged_replaces_lists_and_merges_mappings():
+    base = {"a": {"b": [1, 2], "c": 3}, "d": 4}
+    assert merged(base, {"a": {"b": [9]}}) == {"a": {"b": [9], "c": 3}, "d": 4}
+    assert base == {"a": {"b": [1, 2], "c": 3}, "d": 4}
+
+
+def test_the_documentation_of_the_configuration_is_up_to_date():
+    written = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
+    assert written == markdown(), "run: python -m segtrail.config.describe > docs/config.md"
