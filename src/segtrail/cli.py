@@ -1,0 +1,69 @@
+"""The command line: `segtrail`. Each command imports what it needs, so that all of them start fast."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .config import Dataset, read_yaml
+from .errors import ConfigError, DataError, SegtrailError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Regenerates every number and figure of five papers on uncertainty in medical image segmentation."""
+
+
+@app.command()
+def check(
+    dataset: Annotated[
+        str, typer.Argument(help="a name under config/datasets, or a layout such as msd or folder")
+    ],
+    root: Annotated[Path, typer.Argument(help="the folder that holds the data set as distributed")],
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes; one per core if left out")] = None,
+) -> None:
+    """Prints what a data set holds; exit status 1 where the pipeline would refuse it."""
+    from .data.check import check_dataset
+    from .data.summary import show
+
+    try:
+        report = check_dataset(root, _described(dataset, root), jobs or len(os.sched_getaffinity(0)))
+    except DataError as error:
+        if as_json:
+            _print_json({"root": str(root), "labelled_subjects": 0, "problems": [error.as_dict()]})
+        sys.exit(str(error))
+    except SegtrailError as error:
+        sys.exit(str(error))
+    if as_json:
+        _print_json({"dataset": dataset, **report.as_dict()})
+    else:
+        show(dataset, report)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def _described(name: str, root: Path) -> Dataset:
+    """The data set of a YAML under config/datasets, here or in the repository, or else a bare layout."""
+    from .data.readers import READERS, default_dataset
+    from .data.readers.collect import validated
+
+    folders = [Path("config/datasets"), Path(__file__).parents[2] / "config" / "datasets"]
+    known = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
+    if name in known:
+        return validated(Dataset, read_yaml(known[name]), known[name])
+    if name in READERS:
+        return default_dataset(name, root)
+    raise ConfigError(
+        f"DATASET = {name!r}",
+        expected=f"a name under config/datasets ({', '.join(sorted(known)) or 'none here'}) "
+        f"or a layout ({', '.join(sorted(READERS))})",
+    )
+
+
+def _print_json(values: object) -> None:
+    print(json.dumps(values, indent=1, ensure_ascii=False))

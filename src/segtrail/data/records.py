@@ -1,0 +1,87 @@
+"""Records: one small file per subject that says what its scans hash to and what was found in them.
+
+They are what the workflow depends on in place of the scans. A record is rewritten only when the content of
+the subject's files has changed, so that touching a scan changes nothing and changing a voxel changes one
+record. Both what is in order and what the pipeline refuses is recorded.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from ..config import Dataset
+from ..errors import DataError
+from ..files import read_json, write_json, write_text
+from . import fingerprints
+from .check import inspect_many
+from .subject import Listing
+
+
+def refresh(folder: Path, listing: Listing, dataset: Dataset, root: Path, jobs: int = 1) -> None:
+    """Brings `<folder>/<subject id>.json` up to date for every subject of a data set.
+
+    A record holds `files` (path relative to the root → sha256) and either `found` (a row of the index) or
+    `problem` (the parts of a DataError). Only subjects whose files have changed are read again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fingerprints.refresh(folder / "fingerprints", listing.subjects, root)
+    files = {
+        subject.id: read_json(folder / "fingerprints" / f"{subject.id}.json") for subject in listing.subjects
+    }
+    changed = [
+        subject for subject in listing.subjects if _recorded_files(folder, subject.id) != files[subject.id]
+    ]
+    for subject, outcome in zip(changed, inspect_many(changed, dataset, root, jobs), strict=True):
+        content: dict[str, Any] = {"files": files[subject.id]}
+        if isinstance(outcome, DataError):
+            content["problem"] = outcome.as_dict()
+        else:
+            content["found"] = outcome.as_dict()
+        write_json(folder / f"{subject.id}.json", content)
+    known = {f"{subject.id}.json" for subject in listing.subjects}
+    for stale in {path.name for path in folder.glob("*.json")} - known:
+        (folder / stale).unlink()
+
+
+def problems(folder: Path, ids: Iterable[str]) -> dict[str, DataError]:
+    """subject id → why it is refused, for the refused ones among `ids`."""
+    found = {}
+    for name in ids:
+        record = read_json(folder / f"{name}.json")
+        if "problem" in record:
+            found[name] = DataError(**record["problem"])
+    return found
+
+
+def stop_if_bad(
+    bad: Sequence[DataError], dataset: str, on_bad_subject: Literal["stop", "exclude"], shown: int = 3
+) -> None:
+    """Raises the first few of the errors as one, unless bad subjects are to be left out."""
+    if not bad or on_bad_subject == "exclude":
+        return
+    more = f"\n… and {len(bad) - shown} more: segtrail check names them all" if len(bad) > shown else ""
+    raise DataError(
+        f"{len(bad)} problem(s) in data set {dataset}\n\n" + "\n\n".join(map(str, bad[:shown])) + more,
+        remedy="correct the files, or set on_bad_subject: exclude to leave these subjects out and count them",
+    )
+
+
+def write_index(folder: Path, listing: Listing, subjects_csv: str | Path, rejected_csv: str | Path) -> None:
+    """The records as two tables: the usable subjects, and what was refused and why."""
+    rows, rejected = [], [problem.as_dict() for problem in listing.problems]
+    for subject in listing.subjects:
+        record = read_json(folder / f"{subject.id}.json")
+        if "problem" in record:
+            rejected.append({"subject": subject.id, **record["problem"]})
+        else:
+            rows.append(record["found"])
+    columns = ["subject", "file", "expected", "found", "remedy"]
+    write_text(subjects_csv, pd.DataFrame(rows).to_csv(index=False))
+    write_text(rejected_csv, pd.DataFrame(rejected, columns=columns).to_csv(index=False))
+
+
+def _recorded_files(folder: Path, subject: str) -> dict[str, str] | None:
+    path = folder / f"{subject}.json"
+    return read_json(path)["files"] if path.exists() else None

@@ -1,0 +1,369 @@
+"""Each step of a recipe against an independent computation, and what a recipe refuses."""
+
+import tracemalloc
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from PIL import Image
+from scans import SHAPE, SPACING, affine_of, ball, cohort, noise, write, zyx
+from scipy import stats
+
+from segtrail.config import Cohort
+from segtrail.data.geometry import Geometry
+from segtrail.data.items import Item
+from segtrail.data.preprocess import population_statistics, prepare, to_original_grid
+from segtrail.data.subject import Subject
+from segtrail.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return noise(SHAPE)
+
+
+@pytest.fixture
+def subject(tmp_path: Path, image: np.ndarray) -> Subject:
+    return write(tmp_path, "s1", image, ball(SHAPE))
+
+
+def test_without_a_recipe_the_scan_is_as_it_was(subject, image):
+    prepared = prepare(subject, "d", "test", cohort())
+    np.testing.assert_array_equal(prepared.image, zyx(image))
+    label = zyx(ball(SHAPE))
+    np.testing.assert_array_equal(prepared.label == 1, label == 2)  # class 1 is the segment named first
+    np.testing.assert_array_equal(prepared.label == 2, label == 1)
+    assert (prepared.image.dtype, prepared.label.dtype) == (np.float32, np.uint8)
+    assert prepared.spacing_zyx == pytest.approx(SPACING[::-1])
+    named = (
+        prepared.subject,
+        prepared.patient,
+        prepared.dataset,
+        prepared.site,
+        prepared.group,
+        prepared.frame,
+    )
+    assert named == ("s1", "patient_s1", "d", "S", "G", "ED")
+    np.testing.assert_allclose(prepared.geometry.affine, affine_of(SPACING), atol=1e-5)
+
+
+def resampled_by_simpleitk(path: Path, geometry: Geometry, interpolator: int) -> np.ndarray:
+    scan = sitk.ReadImage(str(path))
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine
+    direction = lps[:3, :3] / geometry.spacing
+    return sitk.GetArrayFromImage(
+        sitk.Resample(
+            scan,
+            geometry.shape,
+            sitk.Transform(),
+            interpolator,
+            lps[:3, 3].tolist(),
+            geometry.spacing,
+            direction.ravel().tolist(),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "shape", "spacing"),
+    [
+        ({"step": "resample_to_spacing", "spacing": [1.3, None, 2.7]}, (13, 17, 9), (1.3, 1.1, 2.7)),
+        ({"step": "resample_to_spacing", "spacing": [0.5, 0.5, 0.9]}, (34, 37, 27), (0.5, 0.5, 0.9)),
+        ({"step": "resample_to_shape", "shape": [None, 30, 4]}, (21, 30, 4), (0.8, 1.1 * 17 / 30, 6.0)),
+    ],
+)
+def test_resampling(subject, step, shape, spacing):
+    prepared = prepare(subject, "d", "test", cohort(step))
+    assert prepared.geometry.shape == shape
+    assert prepared.geometry.spacing == pytest.approx(spacing)
+    for channel, ours in zip(("c0", "c1"), prepared.image, strict=True):
+        theirs = resampled_by_simpleitk(subject.channels[channel], prepared.geometry, sitk.sitkLinear)
+        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    label = resampled_by_simpleitk(subject.label, prepared.geometry, sitk.sitkNearestNeighbor)
+    assert (np.array([0, 2, 1])[label] != prepared.label).mean() < 0.002  # ties between two voxels
+
+
+def test_centre_crop_or_pad(subject, image):
+    step = {"step": "centre_crop_or_pad", "shape": [24, 10, None]}
+    prepared = prepare(subject, "d", "test", cohort(step))
+    for ours, scan in zip(prepared.image, zyx(image), strict=True):
+        expected = np.pad(scan[:, 3:13], ((0, 0), (0, 0), (1, 2)), constant_values=scan.min())
+        np.testing.assert_array_equal(ours, expected)
+    label = np.pad(np.array([0, 2, 1])[zyx(ball(SHAPE))][:, 3:13], ((0, 0), (0, 0), (1, 2)))
+    np.testing.assert_array_equal(prepared.label, label)
+
+
+def test_a_crop_undoes_a_pad(subject, image):
+    there = {"step": "centre_crop_or_pad", "shape": [24, 30, 9]}
+    back = {"step": "centre_crop_or_pad", "shape": list(SHAPE)}
+    prepared = prepare(subject, "d", "test", cohort(there, back))
+    np.testing.assert_array_equal(prepared.image, zyx(image))
+    assert prepared.geometry == prepare(subject, "d", "test", cohort()).geometry
+
+
+@pytest.mark.parametrize(("classes", "margin"), [(None, 0), ([1], 0), ([1], 4.1), (None, 1000)])
+def test_crop_to_label(subject, image, classes, margin):
+    step = {"step": "crop_to_label", "classes": classes, "margin_mm": margin}
+    prepared = prepare(subject, "d", "test", cohort(step))
+    chosen = ball(SHAPE) == 2 if classes else ball(SHAPE) > 0
+    shapes = sitk.LabelShapeStatisticsImageFilter()
+    shapes.Execute(sitk.GetImageFromArray(zyx(chosen).astype(np.uint8)))
+    x, y, z, nx, ny, nz = shapes.GetBoundingBox(1)
+    block = []
+    for first, n, spacing, whole in zip((x, y, z), (nx, ny, nz), SPACING, SHAPE, strict=True):
+        extra = int(np.ceil(margin / spacing))
+        block.append(slice(max(0, first - extra), min(whole, first + n + extra)))
+    np.testing.assert_array_equal(prepared.image, zyx(image[:, *block]))
+
+
+def test_window(subject, image):
+    prepared = prepare(subject, "d", "test", cohort({"step": "window", "low": 90, "high": 105}))
+    expected = sitk.Clamp(sitk.GetImageFromArray(zyx(image)[1]), sitk.sitkFloat32, 90, 105)
+    np.testing.assert_array_equal(prepared.image[1], sitk.GetArrayFromImage(expected))
+
+
+@pytest.mark.parametrize("classes", [None, [2]])
+def test_fill_outside(subject, image, classes):
+    prepared = prepare(
+        subject, "d", "test", cohort({"step": "fill_outside", "value": -7, "classes": classes})
+    )
+    mask = ball(SHAPE) == 1 if classes else ball(SHAPE) > 0
+    expected = [
+        sitk.GetArrayFromImage(
+            sitk.Mask(sitk.GetImageFromArray(zyx(c)), sitk.GetImageFromArray(zyx(mask).astype(np.uint8)), -7)
+        )
+        for c in image
+    ]
+    np.testing.assert_array_equal(prepared.image, expected)
+
+
+def test_min_max(subject, image):
+    prepared = prepare(subject, "d", "test", cohort({"step": "min_max"}))
+    for ours, scan in zip(prepared.image, zyx(image), strict=True):
+        theirs = sitk.RescaleIntensity(sitk.GetImageFromArray(scan), 0, 1)
+        np.testing.assert_allclose(ours, sitk.GetArrayFromImage(theirs), atol=1e-6)
+        assert (ours.min(), ours.max()) == (0, 1)
+
+
+def test_min_max_with_percentiles(subject, image):
+    step = {"step": "min_max", "lower_percentile": 2, "upper_percentile": 97.5}
+    prepared = prepare(subject, "d", "test", cohort(step))
+    for ours, scan in zip(prepared.image, zyx(image), strict=True):
+        low, high = stats.scoreatpercentile(scan.astype(float), [2, 97.5])
+        np.testing.assert_allclose(ours, (np.clip(scan, low, high) - low) / (high - low), atol=1e-5)
+        assert (ours.min(), ours.max()) == (0, 1)
+
+
+def test_z_score_over_the_volume(subject, image):
+    prepared = prepare(subject, "d", "test", cohort({"step": "z_score"}))
+    for ours, scan in zip(prepared.image, zyx(image), strict=True):
+        np.testing.assert_allclose(ours, stats.zscore(scan.astype(float), axis=None), atol=1e-5)
+
+
+def test_z_score_over_a_mask(tmp_path, image):
+    """The mask is that of the raw values, also after a step that shifts them and one that pads."""
+    brain = ball(SHAPE, 0.8) > 0
+    raw = np.where(brain, image, 0).astype(np.float32)
+    subject = write(tmp_path, "masked", raw, ball(SHAPE))
+    steps = (
+        {"step": "window", "low": 95, "high": 1000},
+        {"step": "centre_crop_or_pad", "shape": [25, 15, None]},
+        {"step": "z_score", "over": "nonzero"},
+    )
+    prepared = prepare(subject, "d", "test", cohort(*steps))
+    mask = zyx(np.pad(brain[:, 1:16], ((2, 2), (0, 0), (0, 0))))
+    for ours, scan in zip(prepared.image, np.clip(image, 95, None), strict=True):
+        values = zyx(np.pad(scan[:, 1:16], ((2, 2), (0, 0), (0, 0)))).astype(float)[mask]
+        np.testing.assert_allclose(ours[mask], stats.zscore(values), atol=1e-5)
+        assert (ours[~mask] == 0).all()
+
+
+def test_z_score_over_a_mask_after_resampling(tmp_path, image):
+    brain = ball(SHAPE, 0.8) > 0
+    subject = write(tmp_path, "masked", np.where(brain, image, 0).astype(np.float32), ball(SHAPE))
+    resample = {"step": "resample_to_spacing", "spacing": [1.3, 1.3, None]}
+    prepared = prepare(subject, "d", "test", cohort(resample, {"step": "z_score", "over": "nonzero"}))
+    before = prepare(subject, "d", "test", cohort(resample))
+    mask_path = tmp_path / "mask.nii"
+    nib.save(nib.Nifti1Image(brain.astype(np.uint8), affine_of(SPACING)), mask_path)
+    mask = resampled_by_simpleitk(mask_path, prepared.geometry, sitk.sitkNearestNeighbor) > 0
+    expected = np.where(mask, stats.zscore(before.image[0].astype(float), axis=None), 0)
+    expected[mask] = stats.zscore(before.image[0].astype(float)[mask])
+    np.testing.assert_allclose(prepared.image[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_z_score_over_the_training_population(tmp_path, jobs):
+    shapes = [(9, 8, 4), (7, 12, 5), (10, 10, 3)]
+    scans = [noise(shape, seed) + 50 * seed for seed, shape in enumerate(shapes)]
+    items = [
+        Item("d", write(tmp_path, f"s{i}", scan, ball(scan.shape[1:])), part)
+        for (i, scan), part in zip(enumerate(scans), ("train", "test", "train"), strict=True)
+    ]
+    steps = ({"step": "window", "low": 80, "high": 210}, {"step": "z_score", "over": "population"})
+    found = population_statistics(items[::-1], cohort(*steps), jobs=jobs)
+    assert found == population_statistics(items, cohort(*steps))
+    for index, channel in enumerate(("c0", "c1")):
+        values = np.concatenate([np.clip(scans[i][index], 80, 210).ravel() for i in (0, 2)]).astype(float)
+        assert found[channel] == pytest.approx(
+            {"mean": values.mean(), "std": values.std(), "n": values.size}, rel=1e-12
+        )
+        prepared = prepare(items[1].subject, "d", "test", cohort(*steps), found)
+        expected = (zyx(np.clip(scans[1][index], 80, 210)) - values.mean()) / values.std()
+        np.testing.assert_allclose(prepared.image[index], expected, atol=1e-5)
+    with pytest.raises(ConfigError, match="without statistics of channel c0"):
+        prepare(items[1].subject, "d", "test", cohort(*steps))
+    with pytest.raises(ConfigError, match="no training subjects"):
+        population_statistics(items[1:2], cohort(*steps))
+    assert population_statistics(items, cohort({"step": "z_score"})) == {}
+
+
+def test_round_trip_of_a_whole_recipe(tmp_path):
+    shape = (60, 50, 12)
+    subject = write(tmp_path, "s", noise(shape), ball(shape), spacing=(0.9, 0.7, 3.0))
+    steps = (
+        {"step": "resample_to_spacing", "spacing": [0.6, 0.8, 2.0]},
+        {"step": "centre_crop_or_pad", "shape": [100, 40, None]},
+        {"step": "crop_to_label", "margin_mm": 5},
+    )
+    prepared = prepare(subject, "d", "test", cohort(*steps))
+    back = to_original_grid(prepared.label, prepared.geometry, order=0)
+    truth = np.array([0, 2, 1])[ball(shape)]
+    assert back.shape == shape
+    for k in (1, 2):
+        overlap = 2 * ((back == k) & (truth == k)).sum() / ((back == k).sum() + (truth == k).sum())
+        assert overlap > 0.93
+    # As a probability: half-way between the classes lies where the border was.
+    soft = to_original_grid((prepared.label > 0).astype(np.float32), prepared.geometry)
+    overlap = 2 * ((soft > 0.5) & (truth > 0)).sum() / ((soft > 0.5).sum() + (truth > 0).sum())
+    assert overlap > 0.95
+
+
+def test_without_resampling_the_round_trip_is_exact(subject):
+    steps = (
+        {"step": "centre_crop_or_pad", "shape": [30, 15, None]},
+        {"step": "crop_to_label", "margin_mm": 1},
+        {"step": "min_max"},
+    )
+    prepared = prepare(subject, "d", "test", cohort(*steps))
+    back = to_original_grid(prepared.label, prepared.geometry, order=0)
+    np.testing.assert_array_equal(back, np.array([0, 2, 1])[ball(SHAPE)])
+
+
+def test_colour_pictures_are_single_slices(tmp_path):
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 255, (40, 50, 3)).astype(np.uint8)  # rows, columns
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 5:30] = 255
+    Image.fromarray(colours).save(tmp_path / "p.png")
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    picture = tmp_path / "p.png"
+    subject = Subject("p", "p", {"red": picture, "green": picture, "blue": picture}, tmp_path / "m.png")
+    values = cohort({"step": "min_max"}).model_dump()
+    values |= {
+        "channels": ["red", "blue"],
+        "segments": [{"name": "lesion", "numeral": "I", "labels": [255]}],
+    }
+    prepared = prepare(subject, "d", "test", Cohort.model_validate(values))
+    assert prepared.image.shape == (2, 1, *prepared.label.shape[1:])
+    assert sorted(prepared.label.shape) == [1, 40, 50]
+    assert prepared.label.sum() == 250
+    assert prepared.spacing_zyx == (1, 1, 1)
+
+
+# --- what cannot be used -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"step": "min_max"}, "channel c1: percentiles 0.0 and 100.0 are both 0.1"),
+        ({"step": "z_score"}, "channel c1: 126 voxels, all of one value, over the volume"),
+    ],
+)
+def test_a_constant_channel_is_refused(tmp_path, step, message):
+    image = noise((7, 6, 3))
+    image[1] = 0.1
+    with pytest.raises(DataError) as caught:
+        prepare(write(tmp_path, "flat", image, ball((7, 6, 3))), "d", "train", cohort(step))
+    assert caught.value.subject == "flat"
+    assert caught.value.found == message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    image = noise(SHAPE).astype(np.float64)
+    image[1, 2, 3, 4] = value
+    subject = write(tmp_path, "s", image, ball(SHAPE))
+    with pytest.raises(DataError) as caught:
+        prepare(subject, "d", "train", cohort())
+    assert (caught.value.subject, caught.value.file) == ("s", str(subject.channels["c1"]))
+
+
+def test_missing_channels_and_labels_are_named(subject):
+    with pytest.raises(DataError, match="missing: c2"):
+        prepare(subject, "d", "train", cohort(channels=3))
+    with pytest.raises(DataError, match="no reference label"):
+        prepare(Subject("s", "s", subject.channels, None), "d", "train", cohort())
+
+
+@pytest.mark.parametrize("change", ["shape", "spacing"])
+def test_a_label_on_another_grid_is_refused(tmp_path, subject, change):
+    shape, spacing = (SHAPE, (0.8, 1.2, 4.0)) if change == "spacing" else ((21, 17, 5), SPACING)
+    other = write(tmp_path / "other", "s", noise(shape), ball(shape), spacing)
+    with pytest.raises(DataError) as caught:
+        prepare(Subject("s", "s", subject.channels, other.label), "d", "train", cohort())
+    assert (caught.value.subject, caught.value.file) == ("s", str(other.label))
+    assert str(SHAPE) in caught.value.expected
+
+
+def test_a_damaged_file_is_named_with_its_subject(tmp_path, subject):
+    path = subject.channels["c1"]
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DataError) as caught:
+        prepare(subject, "d", "train", cohort())
+    assert (caught.value.subject, caught.value.file) == ("s1", str(path))
+
+
+def test_a_recipe_that_loses_the_foreground_is_refused(tmp_path):
+    label = np.zeros(SHAPE, np.uint8)
+    label[0, 0] = 1
+    subject = write(tmp_path, "corner", noise(SHAPE), label)
+    with pytest.raises(DataError, match="no foreground is left") as caught:
+        prepare(subject, "d", "train", cohort({"step": "centre_crop_or_pad", "shape": [5, 5, None]}))
+    assert caught.value.subject == "corner"
+    with pytest.raises(DataError, match=r"no voxel of the classes \[1\]"):
+        prepare(subject, "d", "train", cohort({"step": "crop_to_label", "classes": [1]}))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"step": "crop_to_label", "classes": [3]},
+        {"step": "min_max", "lower_percentile": 60, "upper_percentile": 40},
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused_by_the_configuration(step):
+    with pytest.raises(ValueError, match=r"class 3|must be below"):
+        cohort(step)
+
+
+@pytest.mark.slow
+def test_memory_stays_modest_on_a_full_brain(tmp_path):
+    shape = (240, 240, 155)
+    image = np.broadcast_to(noise((240, 240, 1), channels=1)[0], shape).astype(np.int16)
+    subject = write(tmp_path, "brain", np.stack([image] * 4), ball(shape), spacing=(1.0, 1.0, 1.0))
+    steps = (
+        {"step": "resample_to_spacing", "spacing": [1, 1, 2]},
+        {"step": "centre_crop_or_pad", "shape": [224, 224, None]},
+        {"step": "min_max", "upper_percentile": 99.5},
+    )
+    tracemalloc.start()
+    prepared = prepare(subject, "d", "test", cohort(*steps, channels=4))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert prepared.image.shape == (4, 78, 224, 224)
+    assert peak < 2.5 * 4 * image.size * 4  # times the float32 image as read
