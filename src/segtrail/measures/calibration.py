@@ -1,0 +1,452 @@
+"""NLL, Brier, ECE, reliability, Dice and segment entropy of one subject, from one pass over its voxels.
+
+A pass adds every voxel to a `Tally` of int64 counts and float64 sums; tallies of disjoint voxels add up, so
+a subject may be worked through slab by slab. The measures are read from the tally afterwards.
+
+Probabilities need not sum to one (sigmoids do not), but each must lie in [0, 1]. Up to `SLACK` above one is
+taken as rounding and set to one; anything else outside, and NaN, is refused. Ties of the largest probability
+go to the lowest class.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+REGIONS = ("volume", "box")
+SLACK = 1e-3
+FLOAT32_OF_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+FEW = 5  # members up to which a subset's sum is cheaper by additions than in the matrix product
+BLOCK = 2048  # voxels per matrix product: a block of every subset's mean stays in the cache
+CHUNK = 2048  # voxels at a time in the kernel
+LANES = 64  # clip^(CHUNK / LANES) must not underflow: SMALLEST_CLIP^32 = 1e-288
+SMALLEST_CLIP = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What one pass counts. The first axis of the first six arrays is the region, as in `REGIONS`.
+
+    K classes, class 0 the background; B bins ((b−1)/B, b/B] of confidence max_k p, edges rounded to float32
+    (the precision of the probabilities, so that 7 of 10 saturated votes lie on the edge .7, not beyond it).
+    Confidence 0 (every channel 0), which no right-closed bin holds, counts in the first bin.
+    """
+
+    n: NDArray[np.int64]  # (2,) voxels
+    log_loss: NDArray[np.float64]  # (2,) Σ −ln p_true
+    squared_error: NDArray[np.float64]  # (2,) Σ over voxels and classes
+    bin_n: NDArray[np.int64]  # (2, B) voxels
+    bin_confidence: NDArray[np.float64]  # (2, B) Σ confidence
+    bin_correct: NDArray[np.int64]  # (2, B) voxels whose most probable class is the true one
+    reference: NDArray[np.int64]  # (K,) voxels of the class in the reference, whole volume
+    predicted: NDArray[np.int64]  # (K,) voxels predicted as the class, whole volume
+    true_positive: NDArray[np.int64]  # (K,) both
+    entropy: NDArray[np.float64]  # (K,) Σ binary entropy of p_k over voxels predicted k; 0 for the background
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    def nll(self, region: str) -> float:
+        """Mean −ln p_true in nats, p_true clipped from below (Mehrtash 2020, eq. 3). NaN without voxels."""
+        r = REGIONS.index(region)
+        return _ratio(self.log_loss[r], self.n[r])
+
+    def brier_sum(self, region: str) -> float:
+        """Mean over voxels of Σ_k (p_k − [y = k])², in [0, K]: eq. 4 of Mehrtash 2020 without its 1/K, which
+        their printed values do not contain. NaN without voxels."""
+        r = REGIONS.index(region)
+        return _ratio(self.squared_error[r], self.n[r])
+
+    def brier_mean(self, region: str) -> float:
+        """`brier_sum` / K, in [0, 1] (Mehrtash 2020, eq. 4 as written). NaN without voxels."""
+        return self.brier_sum(region) / len(self.reference)
+
+    def ece_conf(self, region: str) -> float:
+        """Σ_b n_b/N |accuracy_b − confidence_b| over bins of confidence max_k p, in [0, 1] (Mehrtash 2020,
+        eq. 5). NaN without voxels."""
+        r = REGIONS.index(region)
+        return _ratio(np.abs(self.bin_correct[r] - self.bin_confidence[r]).sum(), self.n[r])
+
+    def reliability(self, region: str) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Per bin: voxels (B,), mean confidence (B,), accuracy (B,); the means are NaN in an empty bin."""
+        r = REGIONS.index(region)
+        count = self.bin_n[r]
+        divisor = np.where(count > 0, count, np.nan)
+        return count, self.bin_confidence[r] / divisor, self.bin_correct[r] / divisor
+
+    def dice(self, k: int) -> float:
+        """2 TP / (2 TP + FP + FN) of class k, whole volume; 1 where reference and prediction are empty."""
+        total = self.reference[k] + self.predicted[k]
+        return float(2 * self.true_positive[k] / total) if total else 1.0
+
+    def seg_entropy(self, k: int) -> float:
+        """Mean binary entropy (nats, in [0, ln 2]) of p_k over the voxels predicted as segment k, whole
+        volume (Mehrtash 2020, eq. 7). NaN where nothing is predicted as k.
+
+        Raises:
+            ValueError: for the background, which is no segment and is not tallied.
+        """
+        if not 0 < k < len(self.entropy):
+            raise ValueError(f"segment {k}: expected 1…{len(self.entropy) - 1}")
+        return _ratio(self.entropy[k], self.predicted[k])
+
+
+def tally(
+    p: NDArray[np.floating], y: NDArray[np.uint8], box: NDArray[np.bool_], bins: int, clip: float = 1e-7
+) -> tuple[Tally, NDArray[np.uint8]]:
+    """One pass over V voxels.
+
+    Args:
+        p: (K, V) probabilities, float16, float32 or float64 (used as float32).
+        y: (V,) true class, 0…K−1.
+        box: (V,) whether the voxel belongs to the region `box`.
+        bins: equal bins of confidence.
+        clip: smallest probability inside the logarithm of the NLL, at least 1e-9.
+
+    Returns:
+        The tally, and the most probable class (V,).
+
+    Raises:
+        ValueError: shapes that do not fit, a class beyond K−1, a probability outside [0, 1] or NaN.
+    """
+    tallies, labels = _run(p[None], None, y, box, bins, clip, 8 * BLOCK)
+    return tallies[0], labels[0]
+
+
+def tally_subsets(
+    stack: NDArray[np.floating],
+    y: NDArray[np.uint8],
+    box: NDArray[np.bool_],
+    subsets: NDArray[np.bool_],
+    bins: int,
+    clip: float = 1e-7,
+    block: int = BLOCK,
+) -> tuple[list[Tally], NDArray[np.uint8]]:
+    """`tally` of the mean probability (Mehrtash 2020, eq. 6) of D subsets of M members.
+
+    All sums of a block over more than `FEW` members come from one float32 matrix product, subset indicator
+    × members, and members are read once whatever D is. Memory beyond the arguments and the labels is 4 · block · K · (M + D) bytes.
+
+    Args:
+        stack: (M, K, V) probabilities of the members.
+        subsets: (D, M), row d true where the member belongs to subset d.
+        y, box, bins, clip: as for `tally`.
+        block: voxels per matrix product.
+
+    Returns:
+        A tally per subset, and the most probable classes (D, V).
+
+    Raises:
+        ValueError: as `tally`; a subset without members.
+    """
+    return _run(stack, subsets, y, box, bins, clip, block)
+
+
+def tally_volume(
+    slices: Iterable[NDArray[np.floating]],
+    label: NDArray[np.uint8],
+    box: NDArray[np.bool_],
+    subsets: NDArray[np.bool_],
+    bins: int,
+    clip: float = 1e-7,
+    keep: NDArray[np.bool_] | None = None,
+) -> tuple[list[Tally], NDArray[np.uint8]]:
+    """`tally_subsets` of a whole subject, one slice in memory at a time.
+
+    Args:
+        slices: Z arrays (M, K, Y, X), first slice first; best made as they are asked for. (The pages
+            touched of a memory map stay in the process until it is closed.)
+        label: (Z, Y, X) true class.
+        box: (Z, Y, X), as from `foreground_box`.
+        subsets, bins, clip: as for `tally_subsets`.
+        keep: (D,) the subsets whose labels are wanted; all when left out.
+
+    Returns:
+        A tally per subset, and the most probable classes (subsets kept, Z, Y, X).
+
+    Raises:
+        ValueError: as `tally_subsets`; not as many slices as the label has.
+    """
+    keep = np.ones(len(subsets), dtype=bool) if keep is None else keep
+    labels = np.empty((int(keep.sum()), *label.shape), dtype=np.uint8)
+    totals: list[Tally] = []
+    for z, (stack, truth, inside) in enumerate(zip(slices, label, box, strict=True)):
+        flat = stack.reshape(*stack.shape[:2], -1)
+        tallies, predicted = tally_subsets(flat, truth.ravel(), inside.ravel(), subsets, bins, clip)
+        totals = [a + b for a, b in zip(totals, tallies, strict=True)] if z else tallies
+        labels[:, z] = predicted[keep].reshape(-1, *truth.shape)
+    return totals, labels
+
+
+def foreground_box(
+    label: NDArray[np.uint8], spacing_zyx: tuple[float, float, float], in_plane_mm: float, slices: int
+) -> NDArray[np.bool_]:
+    """The box of all foreground, widened and clipped to the image (Mehrtash 2020, §VI.D: 8 mm, 2 slices).
+
+    One box around all segments together. In plane a voxel belongs when its centre lies within the outer
+    faces of the tight box moved out by `in_plane_mm`; where that is a whole number of voxels, by so many.
+
+    Args:
+        label: (Z, Y, X) classes, 0 the background.
+        spacing_zyx: mm; the slices are counted, so the first is not used.
+
+    Returns:
+        (Z, Y, X), all false where the reference has no foreground: the region is empty, its measures NaN.
+    """
+    box = np.zeros(label.shape, dtype=bool)
+    if not label.any():
+        return box
+    margins = (slices, *(int(in_plane_mm / spacing + 0.5 + 1e-6) for spacing in spacing_zyx[1:]))
+    widened = []
+    for axis, margin in enumerate(margins):
+        occupied = np.flatnonzero(label.any(axis=tuple(other for other in range(3) if other != axis)))
+        widened.append(slice(max(occupied[0] - margin, 0), occupied[-1] + margin + 1))
+    box[tuple(widened)] = True
+    return box
+
+
+def _run(
+    stack: NDArray[np.floating],
+    subsets: NDArray[np.bool_] | None,
+    y: NDArray[np.uint8],
+    box: NDArray[np.bool_],
+    bins: int,
+    clip: float,
+    block: int,
+) -> tuple[list[Tally], NDArray[np.uint8]]:
+    """The pass of `tally_subsets`; without `subsets` the one member is taken as it is."""
+    subsets = np.ones((1, 1), dtype=bool) if subsets is None else subsets
+    _check(stack, subsets, y, box, clip)
+    members, classes, voxels = stack.shape
+    chosen = [np.flatnonzero(row) for row in subsets]
+    sizes = subsets.sum(axis=1).astype(np.float32)
+    many = sizes > FEW
+    # Sums, not means: a sum of equal votes divided once is exact, a sum of rounded weights is not.
+    indicator = subsets[many].astype(np.float32)
+    row_of = np.cumsum(many) - 1
+    edges = (np.arange(bins + 1) / bins).astype(np.float32)
+    tallies = [_empty(classes, bins) for _ in sizes]
+    arrays = [[values for name, values in vars(t).items() if name != "reference"] for t in tallies]
+    labels = np.empty((len(sizes), voxels), dtype=np.uint8)
+    # Buffers are used again and again: fresh large arrays cost a page fault for every 4 kB.
+    buffer = np.empty(members * classes * block, dtype=np.float32)
+    products = np.empty(len(indicator) * classes * block, dtype=np.float32)
+    for start in range(0, voxels, block):
+        part = slice(start, min(start + block, voxels))
+        p = _as_float32(stack[:, :, part], buffer)
+        out = products[: len(indicator) * p[0].size].reshape(len(indicator), p[0].size)
+        sums = np.matmul(indicator, p.reshape(members, -1), out=out).reshape(-1, *p.shape[1:])
+        truth, inside = y[part].astype(np.uint8), box[part].astype(np.uint8)
+        in_reference = np.bincount(truth, minlength=classes)
+        for d, tally_d in enumerate(tallies):
+            tally_d.reference[:] += in_reference
+            sum_d = sums[row_of[d]] if many[d] else _added(p, chosen[d])
+            if bad := _add_voxels(sum_d, sizes[d], truth, inside, edges, clip, labels[d, part], *arrays[d]):
+                raise ValueError(f"{bad} probabilities are outside [0, 1] or NaN")
+    return tallies, labels
+
+
+def _added(p: NDArray[np.float32], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+    """The sum (K, V) of the chosen members of p (M, K, V), one after another."""
+    if len(chosen) == 1:
+        return p[chosen[0]]
+    total = p[chosen[0]] + p[chosen[1]]
+    for member in chosen[2:]:
+        total += p[member]
+    return total
+
+
+def _as_float32(block: NDArray[np.floating], buffer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The block copied into the buffer: contiguous, writable and float32 whatever the caller has, so that one
+    compilation of the kernel serves all."""
+    copy = buffer[: block.size].reshape(block.shape)
+    if block.dtype == np.float16:  # by table: three times as fast as numpy's conversion
+        np.take(FLOAT32_OF_FLOAT16, block.view(np.uint16), out=copy, mode="clip")
+    else:
+        np.copyto(copy, block, casting="same_kind")
+    return copy
+
+
+def _empty(classes: int, bins: int) -> Tally:
+    def counts(*shape: int) -> NDArray[np.int64]:
+        return np.zeros(shape, dtype=np.int64)
+
+    return Tally(
+        n=counts(2),
+        log_loss=np.zeros(2),
+        squared_error=np.zeros(2),
+        bin_n=counts(2, bins),
+        bin_confidence=np.zeros((2, bins)),
+        bin_correct=counts(2, bins),
+        reference=counts(classes),
+        predicted=counts(classes),
+        true_positive=counts(classes),
+        entropy=np.zeros(classes),
+    )
+
+
+def _check(
+    stack: NDArray[np.floating],
+    subsets: NDArray[np.bool_],
+    y: NDArray[np.uint8],
+    box: NDArray[np.bool_],
+    clip: float,
+) -> None:
+    if stack.ndim != 3 or y.shape != stack.shape[2:] or box.shape != y.shape:
+        raise ValueError(f"shapes do not fit: p {stack.shape}, y {y.shape}, box {box.shape}")
+    if y.size and not 0 <= y.min() <= y.max() < stack.shape[1]:
+        raise ValueError(f"classes {y.min()}…{y.max()}: expected 0…{stack.shape[1] - 1}")
+    if not SMALLEST_CLIP <= clip < 1:
+        raise ValueError(f"clip {clip}: expected in [{SMALLEST_CLIP}, 1)")
+    if subsets.dtype != bool or subsets.ndim != 2 or subsets.shape[1] != len(stack):
+        raise ValueError(f"subsets {subsets.dtype} {subsets.shape}: expected bool (D, {len(stack)})")
+    if not subsets.any(axis=1).all():
+        raise ValueError("a subset has no members")
+
+
+def _ratio(total: np.float64, n: np.int64) -> float:
+    return float(total / n) if n else float("nan")
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_voxels(  # type: ignore[no-untyped-def]
+    sums, size, y, inside, edges, clip, label,
+    n, log_loss, squared_error, bin_n, bin_confidence, bin_correct,
+    predicted, true_positive, entropy,
+):  # fmt: skip
+    """Adds V voxels to a tally's arrays but `reference`, writes `label` (V,), returns how many are bad.
+
+    sums: (K, V) float32, the sums over `size` members. y, inside: (V,) uint8.
+    Many short loops over a chunk that stays in the cache, each without branches: the compiler turns them
+    into vector instructions.
+    """
+    classes, voxels = sums.shape
+    zero, one, limit = np.float32(0), np.float32(1), np.float32(1 + SLACK)
+    confidence = np.empty(CHUNK, np.float32)
+    p_true = np.empty(CHUNK, np.float32)
+    error = np.empty(CHUNK, np.float32)
+    correct = np.empty(CHUNK, np.uint8)
+    chosen = np.empty(CHUNK, np.int64)
+    bad = 0
+    for start in range(0, voxels, CHUNK):
+        count = min(CHUNK, voxels - start)
+        part = slice(start, start + count)  # slices: an index that is a sum is checked and not vectorised
+        truth, within, best = y[part], inside[part], label[part]
+        for i in range(count):
+            confidence[i] = -one
+            error[i] = zero
+        for k in range(classes):
+            values = sums[k, part]
+            for i in range(count):
+                mean = values[i] / size
+                bad += not (mean >= zero and mean <= limit)
+                mean = min(mean, one)
+                is_true = truth[i] == k
+                p_true[i] = mean if is_true else p_true[i]
+                difference = mean - (one if is_true else zero)
+                error[i] += difference * difference
+                larger = mean > confidence[i]
+                confidence[i] = mean if larger else confidence[i]
+                best[i] = k if larger else best[i]
+        if bad:
+            return bad
+
+        for i in range(count):
+            correct[i] = best[i] == truth[i]
+        for k in range(classes):
+            in_prediction, in_both = 0, 0
+            for i in range(count):
+                in_prediction += best[i] == k
+                in_both += (best[i] == k) & correct[i]
+            predicted[k] += in_prediction
+            true_positive[k] += in_both
+
+        found = 0
+        for i in range(count):
+            chosen[found] = i
+            found += best[i] > 0
+        for j in range(found):
+            i = chosen[j]
+            c = np.float64(confidence[i])
+            if c < 1:
+                entropy[best[i]] -= c * np.log(c) + (1 - c) * np.log(1 - c)
+
+        _add_region(
+            confidence, p_true, error, correct, chosen, count, 0, edges, clip,
+            n, log_loss, squared_error, bin_n, bin_confidence, bin_correct,
+        )  # fmt: skip
+        in_box = 0
+        for i in range(count):
+            in_box += within[i]
+        if in_box:
+            found = 0
+            for i in range(count):  # those in the box come first; the others are not needed any more
+                confidence[found] = confidence[i]
+                p_true[found] = p_true[i]
+                error[found] = error[i]
+                correct[found] = correct[i]
+                found += within[i]
+            _add_region(
+                confidence, p_true, error, correct, chosen, found, 1, edges, clip,
+                n, log_loss, squared_error, bin_n, bin_confidence, bin_correct,
+            )  # fmt: skip
+    return bad
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_region(  # type: ignore[no-untyped-def]
+    confidence, p_true, error, correct, chosen, count, region, edges, clip,
+    n, log_loss, squared_error, bin_n, bin_confidence, bin_correct,
+):  # fmt: skip
+    """Adds the first `count` ≤ CHUNK voxels to one region; `chosen` (CHUNK,) is scratch."""
+    bins = len(edges) - 1
+    last = edges[bins - 1]
+    # Lanes: sums that do not wait for one another. ln Π instead of Σ ln: one logarithm for many voxels.
+    rows = (count + LANES - 1) // LANES
+    for i in range(count, rows * LANES):
+        confidence[i], p_true[i], error[i] = 0, 1, 0
+    confidences = confidence.reshape(-1, LANES)
+    p_trues = p_true.reshape(-1, LANES)
+    errors = error.reshape(-1, LANES)
+    product = np.ones(LANES)
+    error_sum = np.zeros(LANES)
+    sure = np.zeros(LANES)
+    for row in range(rows):
+        for lane in range(LANES):
+            product[lane] *= max(np.float64(p_trues[row, lane]), clip)
+            error_sum[lane] += errors[row, lane]
+            c = confidences[row, lane]
+            sure[lane] += c if c > last else np.float32(0)
+    for lane in range(LANES):
+        log_loss[region] -= np.log(product[lane])
+        squared_error[region] += error_sum[lane]
+        bin_confidence[region, bins - 1] += sure[lane]
+
+    # Most voxels are in the last bin: those are counted at once, the others one by one.
+    in_last, correct_in_last = 0, 0
+    for i in range(count):
+        in_last += confidence[i] > last
+        correct_in_last += (confidence[i] > last) & correct[i]
+    n[region] += count
+    bin_n[region, bins - 1] += in_last
+    bin_correct[region, bins - 1] += correct_in_last
+    if in_last == count:
+        return
+    found = 0
+    for i in range(count):
+        chosen[found] = i
+        found += confidence[i] <= last
+    for j in range(found):
+        i = chosen[j]
+        c = confidence[i]
+        b = min(int(c * np.float32(bins)), bins - 1)
+        if c <= edges[b] and b > 0:
+            b -= 1
+        elif c > edges[b + 1]:
+            b += 1
+        bin_n[region, b] += 1
+        bin_confidence[region, b] += c
+        bin_correct[region, b] += correct[i]
