@@ -1,0 +1,1 @@
+"""Networks, losses, training and checkpoints. Everything here needs torch; nothing here reads scans."""

@@ -1,0 +1,82 @@
+"""Trained members and the states of unfinished ones, as safetensors files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..config import Model
+from ..errors import ArtifactError
+from ..files import atomic
+from .unet import UNet, build, channels_last
+
+# safetensors writes its metadata in random order, so all of it is one JSON text: equal content, equal bytes.
+ABOUT = "segtrail"
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained member, ready to predict."""
+
+    network: UNet  # in eval mode, on the CPU
+    model: Model
+    classes: int
+    about: dict[str, Any]  # what its file says of its training
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Writes tensors and what they are, whole or not at all; the same content gives the same bytes."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(plain, temporary, {ABOUT: json.dumps(about, sort_keys=True)})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `save_tensors` wrote; raises ArtifactError if the file is damaged or something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})[ABOUT])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (no mapping)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"{type(error).__name__}: {error}",
+            file=path,
+            expected="weights or a training state written by segtrail",
+            remedy="delete the file and run again",
+        ) from error
+
+
+def load_member(path: str | Path) -> Member:
+    """Reads one member's weights; `about` holds `key`, `training` (a row of members.parquet) and more."""
+    tensors, about = load_tensors(path)
+    try:
+        # What a member was trained by leaves out the keys that do not shape it.
+        model = Model.model_validate({"title": "", "members": 1, **about["model"]})
+        network = build(model, about["in_channels"], about["classes"])
+        network.load_state_dict(tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"not the weights of its model: {error}", file=path) from error
+    return Member(channels_last(network).eval().requires_grad_(False), model, about["classes"], about)
+
+
+def resume_state(
+    path: Path, key: str, device: torch.device
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """An unfinished training's state, or None where there is none; another training's is refused."""
+    if not path.exists():
+        return None
+    tensors, about = load_tensors(path)
+    if about["key"] != key:
+        raise ArtifactError(
+            f"the state of another training (key {about['key'][:16]})",
+            file=path,
+            expected=f"key {key[:16]}: the same data, model, seed, code and kind of device",
+            remedy=f"remove {path.parent} to train anew",
+        )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, about

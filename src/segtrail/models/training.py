@@ -1,0 +1,347 @@
+"""Trains one member: one network, one seed (Mehrtash 2020 §VI.A).
+
+Data lie on the device as one tensor. All random numbers of an epoch come from (seed parts, epoch), so a
+killed training that goes on from its last saved epoch ends with the bytes of an undisturbed one (on the CPU;
+on a GPU some sums have no fixed order). The state after an epoch is the network, Adam's moments, the best
+weights so far and the history; learning rate, best epoch and early stopping follow from the history alone.
+"""
+
+import logging
+import math
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import filelock
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from tqdm import tqdm
+
+from ..config import Model
+from ..errors import ArtifactError, ConfigError, SegtrailError
+from ..files import seed_of
+from .arrays import Labelled, Stack, fingerprint, stack
+from .checkpoints import resume_state, save_tensors
+from .devices import pick
+from .history import Row, best_epoch, class_dice, dead_classes, finished, learning_rate, write_history
+from .losses import Loss, make_loss
+from .unet import UNet, build, channels_last, probabilities
+
+STATE = "state.safetensors"
+BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+
+
+@dataclass(eq=False)
+class State:
+    """A member in training, at the end of an epoch."""
+
+    network: UNet
+    means: list[Tensor]  # Adam's running means of gradients, one per parameter
+    squares: list[Tensor]  # and of their squares
+    best: dict[str, Tensor] = field(default_factory=dict)  # the network at its best epoch
+    restart: int = 0
+    history: list[Row] = field(default_factory=list)  # of all restarts
+
+    @property
+    def rows(self) -> list[Row]:
+        """The history since the last restart, one row an epoch."""
+        return [row for row in self.history if row["restart"] == self.restart]
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What stays the same during a training."""
+
+    model: Model
+    classes: int
+    seed_parts: tuple[str | int, ...]
+    train: Stack
+    val: Stack
+    loss: Loss
+    device: torch.device
+
+    def seed(self, state: State, *what: str | int) -> int:
+        return seed_of(*self.seed_parts, state.restart, *what)
+
+
+def train_member(
+    model: Model,
+    train: Sequence[Labelled],
+    val: Sequence[Labelled],
+    *,
+    classes: int,
+    seed_parts: tuple[str | int, ...],
+    weights_path: str | Path,
+    history_path: str | Path,
+    resume_dir: str | Path,
+    log: logging.Logger,
+    progress: bool = True,
+    device: str = "auto",
+) -> None:
+    """Trains a member, or goes on from the state in `resume_dir`; writes its best weights and its history.
+
+    `classes` counts the background. `device` is `cpu`, `cuda` or `auto` (a GPU where there is one). SIGTERM
+    leaves at once with status 143; the state of the last finished epoch is on disk. Raises ArtifactError if
+    `resume_dir` holds another training's state or another process is at work in it, and SegtrailError if the
+    loss is not finite. `progress` shows a line on a terminal, never elsewhere.
+    """
+    weights_path, history_path, resume_dir = Path(weights_path), Path(history_path), Path(resume_dir)
+    place = pick(device)
+    key = fingerprint(model, train, val, classes, seed_parts, place)
+    with _alone(resume_dir), _leaving_on_sigterm():
+        setting = _setting(model, train, val, classes, seed_parts, place, log)
+        state = _begin_or_resume(setting, resume_dir, key, log)
+        with tqdm(total=model.training.epochs, disable=None if progress else True, leave=False) as bar:
+            while True:
+                _run_epochs(setting, state, resume_dir, key, log, bar)
+                dead = dead_classes(state.rows, model.training)
+                rule = model.training.dead_class
+                if not dead or rule.action == "keep" or state.restart >= rule.restarts:
+                    break
+                log.warning("classes %s were not learnt: restart %d", dead, state.restart + 1)
+                state = _begin(setting, state.restart + 1, state.history)
+        about = _about(setting, state, key)
+        log.info("done: %s", about["training"])
+        if dead:
+            log.warning("dead classes %s: validation Dice below %g at the best epoch", dead, rule.dice)
+        write_history(history_path, state.history)
+        save_tensors(weights_path, state.best, about)
+        shutil.rmtree(resume_dir)
+
+
+# --- one epoch -----------------------------------------------------------------------------------
+
+
+def _run_epochs(
+    setting: Setting, state: State, resume_dir: Path, key: str, log: logging.Logger, bar: tqdm
+) -> None:
+    training = setting.model.training
+    while not finished(state.rows, training):
+        rows = state.rows
+        rate = learning_rate(rows, training)
+        loss = _train_epoch(setting, state, len(rows), rate)
+        dice = validate(setting, state.network)
+        row = {"restart": state.restart, "epoch": len(rows) + 1, "learning_rate": rate, "train_loss": loss}
+        row |= {f"val_dice_{k}": value for k, value in enumerate(dice, start=1)}
+        state.history.append(row | {"val_dice": sum(dice) / len(dice)})
+        if best_epoch(state.rows) == len(rows):
+            state.best = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
+        _save(state, resume_dir, key)
+        log.info("epoch %d: %s", len(rows) + 1, " ".join(f"{k} {v:.4g}" for k, v in list(row.items())[2:]))
+        bar.n = len(rows) + 1
+        bar.set_postfix_str(f"loss {loss:.3f} dice {state.history[-1]['val_dice']:.3f}")
+
+
+def _train_epoch(setting: Setting, state: State, epoch: int, rate: float) -> float:
+    """One pass over all training slices in random order; returns the mean loss."""
+    network = state.network.train()
+    order = torch.Generator().manual_seed(setting.seed(state, "order", epoch))
+    torch.manual_seed(setting.seed(state, "dropout", epoch))
+    shuffled = torch.randperm(len(setting.train), generator=order).to(setting.device)
+    # Batches of nearly equal size, none larger than asked for: a last batch of one would upset batch norm.
+    batches = shuffled.tensor_split(_batches(setting))
+    steps = [torch.tensor(float(epoch * len(batches)), device=setting.device) for _ in state.means]
+    losses = []
+    for batch in batches:
+        images, labels = setting.train.batch(batch)
+        with _precision(setting):
+            logits = network(images)
+        loss = setting.loss(logits, labels)
+        network.zero_grad()
+        loss.backward()
+        _adam(state, steps, rate)
+        losses.append(loss.detach())
+    # Looked at once an epoch: asking a GPU after each step would make it wait.
+    values = torch.stack(losses).tolist()
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            owners = setting.train.owners[batches[index]].unique().tolist()
+            raise SegtrailError(
+                f"loss {value} in epoch {epoch + 1}, step {index + 1} of {len(values)}, "
+                f"learning rate {rate:g}",
+                subject=", ".join(setting.train.subjects[owner] for owner in owners),
+                expected="a finite loss",
+                remedy="look at these subjects' intensities, or lower training.learning_rate",
+            )
+    return float(sum(v * len(b) for v, b in zip(values, batches, strict=True)) / len(shuffled))
+
+
+@torch.no_grad()
+def _adam(state: State, steps: list[Tensor], rate: float) -> None:
+    """One step of torch's Adam as a function: the class torch.optim.Adam imports the compiler, 3 s a job."""
+    parameters = list[Tensor](state.network.parameters())
+    adam(
+        parameters,
+        [parameter.grad for parameter in parameters if parameter.grad is not None],
+        state.means,
+        state.squares,
+        [],
+        steps,
+        fused=True,
+        amsgrad=False,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        lr=rate,
+        weight_decay=0.0,
+        eps=ADAM_EPSILON,
+        maximize=False,
+    )
+
+
+@torch.inference_mode()
+def validate(setting: Setting, network: UNet) -> list[float]:
+    """Dice of each foreground class, mean over validation volumes; 1 where a class is in neither mask."""
+    network.eval()
+    val, classes = setting.val, setting.classes
+    counts = torch.zeros(len(val.subjects) * classes**2, dtype=torch.int64, device=setting.device)
+    everything = torch.arange(len(val), device=setting.device)
+    for index in everything.split(setting.model.training.batch_size):
+        images, labels = val.batch(index)
+        with _precision(setting):
+            logits = network(images)
+        predicted = probabilities(logits, setting.model).argmax(1)
+        owners = val.owners[index].view(-1, *[1] * (labels.dim() - 1))
+        cells = (owners * classes + labels) * classes + predicted
+        counts += cells.ravel().bincount(minlength=len(counts))
+    confusion = counts.view(-1, classes, classes).cpu()  # subject, reference, prediction
+    overlap = confusion.diagonal(dim1=1, dim2=2)[:, 1:].double()
+    sizes = (confusion.sum(1) + confusion.sum(2))[:, 1:].double()
+    dice: list[float] = torch.where(sizes > 0, 2 * overlap / sizes, 1.0).mean(0).tolist()
+    return dice
+
+
+def _precision(setting: Setting) -> torch.autocast:
+    wanted = setting.model.training.precision == "bfloat16"
+    return torch.autocast(setting.device.type, torch.bfloat16, enabled=wanted)
+
+
+def _batches(setting: Setting) -> int:
+    return math.ceil(len(setting.train) / setting.model.training.batch_size)
+
+
+# --- beginning, saving, going on -----------------------------------------------------------------
+
+
+def _setting(
+    model: Model,
+    train: Sequence[Labelled],
+    val: Sequence[Labelled],
+    classes: int,
+    seed_parts: tuple[str | int, ...],
+    device: torch.device,
+    log: logging.Logger,
+) -> Setting:
+    training, validation = (stack(subjects, model.dims, device) for subjects in (train, val))
+    counts = torch.cat([training.labels.ravel(), validation.labels.ravel()]).bincount(minlength=classes)
+    if not counts.all():
+        log.warning("voxels of each class in training and validation data: %s", counts.tolist())
+    setting = Setting(model, classes, seed_parts, training, validation, make_loss(model, counts), device)
+    inner = [-(-size // 2 ** (len(model.filters) - 1)) for size in training.images.shape[2:]]
+    if math.prod(inner) == 1 and len(training) // _batches(setting) == 1:
+        raise ConfigError(
+            f"{len(training)} training images of {tuple(training.images.shape[2:])}, "
+            f"{model.training.batch_size} a batch",
+            expected="more than one voxel in the inner-most level of each batch, for its batch norm",
+            remedy="another training.batch_size, or larger images",
+        )
+    return setting
+
+
+def _begin(setting: Setting, restart: int, history: list[Row]) -> State:
+    """A new network; its weights depend on the seed parts and the restart only."""
+    torch.manual_seed(seed_of(*setting.seed_parts, restart, "weights"))
+    network = build(setting.model, setting.train.images.shape[1], setting.classes)
+    network = channels_last(network.to(setting.device))
+    means, squares = ([torch.zeros_like(p) for p in network.parameters()] for _ in range(2))
+    return State(network, means, squares, restart=restart, history=history)
+
+
+def _begin_or_resume(setting: Setting, folder: Path, key: str, log: logging.Logger) -> State:
+    saved = resume_state(folder / STATE, key, setting.device)
+    if saved is None:
+        log.info("begins on %s: %d images, key %s", setting.device, len(setting.train), key[:16])
+        return _begin(setting, 0, [])
+    tensors, about = saved
+    state = _begin(setting, about["restart"], about["history"])
+    parts = {
+        part: {n.removeprefix(f"{part}."): t for n, t in tensors.items() if n.startswith(f"{part}.")}
+        for part in ("network", "best", "mean", "square")
+    }
+    state.network.load_state_dict(parts["network"])
+    state.best = parts["best"]
+    for index, (name, _) in enumerate(state.network.named_parameters()):
+        state.means[index].copy_(parts["mean"][name])
+        state.squares[index].copy_(parts["square"][name])
+    log.info("goes on after epoch %d, restart %d", len(state.rows), state.restart)
+    return state
+
+
+def _save(state: State, folder: Path, key: str) -> None:
+    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    for (name, _), mean, square in zip(
+        state.network.named_parameters(), state.means, state.squares, strict=True
+    ):
+        tensors |= {f"mean.{name}": mean, f"square.{name}": square}
+    save_tensors(folder / STATE, tensors, {"key": key, "restart": state.restart, "history": state.history})
+
+
+def _about(setting: Setting, state: State, key: str) -> dict[str, Any]:
+    """What the weights file says of its training; no times: the same training, the same bytes."""
+    rows = state.rows
+    best = rows[best_epoch(rows)]
+    return {
+        "key": key,
+        "model": setting.model.trained_by(),
+        "in_channels": setting.train.images.shape[1],
+        "classes": setting.classes,
+        "device": setting.device.type,
+        "val_dice": class_dice(best),
+        "training": {
+            "epochs": len(rows),
+            "best_epoch": best["epoch"],
+            "val_dice": best["val_dice"],
+            "dead_classes": ",".join(map(str, dead_classes(rows, setting.model.training))),
+            "restarts": state.restart,
+            "parameters": sum(parameter.numel() for parameter in state.network.parameters()),
+        },
+    }
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two processes never train one member."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / "lock", timeout=0):
+            yield
+    except filelock.Timeout:
+        raise ArtifactError(
+            "another process is training this member",
+            file=folder / "lock",
+            remedy="wait for it, or end it: this job will go on from its state",
+        ) from None
+
+
+@contextmanager
+def _leaving_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends the process between two operations; what is on disk is whole, nothing is left to save."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

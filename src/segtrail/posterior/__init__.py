@@ -1,0 +1,1 @@
+"""From members to posteriors: what predictors say about subjects, and how that is kept."""

@@ -1,0 +1,270 @@
+import csv
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from trainings import Labelled, long_training, model, subjects, train
+
+from segtrail.config import Training
+from segtrail.errors import ArtifactError, ConfigError, SegtrailError
+from segtrail.models import training
+from segtrail.models.checkpoints import load_member, load_tensors, save_tensors
+from segtrail.models.history import best_epoch, dead_classes, finished, learning_rate
+
+
+def history(weights):
+    with weights.with_suffix(".csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def rows(*dice):
+    return [{"restart": 0, "val_dice_1": d, "val_dice": d} for d in dice]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"activation": "sigmoid"}, {"activation": "sigmoid", "background": "untrained"}, {"dims": 3}],
+)
+def test_dice_rises(tmp_path, changes):
+    size = {"size": 8, "depth": 8} if changes.get("dims") == 3 else {}
+    weights = train(
+        tmp_path,
+        model(**changes, training={"epochs": 30}),
+        train=subjects(8, **size),
+        val=subjects(2, seed=1, **size),
+    )
+    dice = [float(row["val_dice"]) for row in history(weights)]
+    assert max(dice) > 0.7 > 0.5 > dice[0]
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path):
+    first, second, other = (
+        train(tmp_path / name, model(), seed_parts=seed)
+        for name, seed in [("a", (1, "000")), ("b", (1, "000")), ("c", (1, "001"))]
+    )
+    assert first.read_bytes() == second.read_bytes() != other.read_bytes()
+    assert first.with_suffix(".csv").read_bytes() == second.with_suffix(".csv").read_bytes()
+
+
+def test_number_of_members_and_title_do_not_matter(tmp_path):
+    first = train(tmp_path / "a", model())
+    second = train(tmp_path / "b", model(title="another", members=9))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, number, caplog):
+    one, changes = long_training()
+    undisturbed = train(tmp_path / "undisturbed", one, **changes)
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, Path(__file__).with_name("trainings.py"), str(killed)])
+    state = killed / "resume" / "state.safetensors"
+    deadline = time.monotonic() + 60
+    while not state.exists() or len(load_tensors(state)[1]["history"]) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    sent = time.monotonic()
+    assert process.wait(timeout=10) == (143 if number == signal.SIGTERM else -9)
+    assert time.monotonic() - sent < 5
+    assert not (killed / "000.safetensors").exists()
+    caplog.set_level(logging.INFO)
+    resumed = train(killed, one, **changes)
+    assert "goes on after epoch" in caplog.text
+    assert resumed.read_bytes() == undisturbed.read_bytes()
+    assert resumed.with_suffix(".csv").read_bytes() == undisturbed.with_suffix(".csv").read_bytes()
+    assert not state.parent.exists()
+
+
+def test_state_of_another_training_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.shutil, "rmtree", lambda path: None)  # as if killed just before the end
+    train(tmp_path, model())
+    with pytest.raises(ArtifactError, match="another training"):
+        train(tmp_path, model(training={"learning_rate": 0.02}))
+    with pytest.raises(ArtifactError, match="another training"):
+        train(tmp_path, model(), train=subjects(6, seed=9))
+    train(tmp_path, model())
+
+
+def test_damaged_state_is_refused(tmp_path):
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "resume" / "state.safetensors").write_bytes(b"half a file")
+    with pytest.raises(ArtifactError, match=r"state\.safetensors"):
+        train(tmp_path, model())
+
+
+def test_two_processes_never_train_one_member(tmp_path):
+    with training._alone(tmp_path / "resume"), pytest.raises(ArtifactError, match="another process"):
+        train(tmp_path, model())
+
+
+def test_nan_stops_with_step_subjects_and_rate(tmp_path):
+    bad = subjects(6)
+    bad[4].image[0, 1, 3, 3] = np.nan
+    with pytest.raises(SegtrailError, match="loss nan in epoch 1, step") as error:
+        train(tmp_path, model(training={"batch_size": 1}), train=bad)
+    assert error.value.subject == "s4"
+    assert "learning rate 0.01" in str(error.value)
+    assert not (tmp_path / "000.safetensors").exists()
+
+
+def test_dead_class_is_kept_counted_and_logged(tmp_path, caplog):
+    one = model(training={"epochs": 1, "learning_rate": 1e-9, "dead_class": {"dice": 0.999}})
+    about = load_member(train(tmp_path, one)).about
+    assert about["training"]["dead_classes"] == "1,2"
+    assert about["training"]["restarts"] == 0
+    assert "dead classes [1, 2]" in caplog.text
+
+
+def test_dead_class_restarts_from_another_initialisation(tmp_path):
+    rule = {"dice": 0.999, "action": "restart", "restarts": 2}
+    weights = train(tmp_path, model(training={"epochs": 2, "learning_rate": 1e-9, "dead_class": rule}))
+    lines = history(weights)
+    assert [(row["restart"], row["epoch"]) for row in lines] == [
+        (restart, epoch) for restart in "012" for epoch in "12"
+    ]
+    assert len({row["train_loss"] for row in lines if row["epoch"] == "1"}) == 3
+    assert load_member(weights).about["training"]["restarts"] == 2
+
+
+def test_best_checkpoint_is_kept(tmp_path):
+    """The weights file is the network of the epoch with the highest validation Dice, not the last one."""
+    one = model(training={"epochs": 12, "learning_rate": 0.05})
+    member = load_member(train(tmp_path, one))
+    lines = history(tmp_path / "000.safetensors")
+    dice = [float(row["val_dice"]) for row in lines]
+    about = member.about["training"]
+    assert about["best_epoch"] == int(np.argmax(dice)) + 1 < about["epochs"] == len(lines)
+    assert about["val_dice"] == max(dice)
+    assert validation_dice(member, subjects(2, seed=1)) == pytest.approx(max(dice))
+
+
+def validation_dice(member, val):
+    result = []
+    for one in val:
+        with torch.no_grad():
+            found = member.network(torch.from_numpy(one.image).transpose(0, 1)).argmax(1).numpy()
+        for k in (1, 2):
+            a, b = found == k, one.label == k
+            result.append(2 * (a & b).sum() / (a.sum() + b.sum()))
+    return np.mean(result)
+
+
+def test_batches_of_bfloat16_train(tmp_path):
+    weights = train(tmp_path, model(training={"epochs": 20, "precision": "bfloat16"}))
+    assert max(float(row["val_dice"]) for row in history(weights)) > 0.7
+
+
+def test_step_is_torch_s_adam():
+    """The functional Adam on channels-last weights does what torch.optim.Adam does."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(4, 1, 16, 16), torch.randint(0, 3, (4, 16, 16))
+    ours = training.channels_last(training.build(model(), 1, 3))
+    theirs = training.build(model(), 1, 3)
+    theirs.load_state_dict(ours.state_dict())
+    reference = torch.optim.Adam(theirs.parameters(), lr=0.01)
+    means, squares = ([torch.zeros_like(p) for p in ours.parameters()] for _ in range(2))
+    steps = [torch.tensor(0.0) for _ in means]
+    for _ in range(3):
+        for network in (ours, theirs):
+            network.zero_grad()
+            torch.nn.functional.cross_entropy(network(images), labels).backward()
+        training._adam(training.State(ours, means, squares), steps, 0.01)
+        reference.step()
+        theirs_now = dict(theirs.named_parameters())
+        # Weights before a batch norm have tiny gradients at times, whose sign Adam magnifies: compare closely
+        # in the mean, not at each weight.
+        for name, parameter in ours.named_parameters():
+            assert (parameter - theirs_now[name]).abs().mean() < 2e-4, name
+
+
+def test_validation_dice_of_a_class_in_neither_mask_is_one(tmp_path):
+    one = subjects(1)[0]
+    empty = Labelled("empty", np.zeros_like(one.image), np.zeros_like(one.label))
+    weights = train(tmp_path, model(training={"epochs": 1, "learning_rate": 1e-9}), val=[empty])
+    network = load_member(weights).network
+    found = set(network(torch.zeros(2, 1, 16, 16)).argmax(1).unique().tolist())
+    expected = [0.0 if k in found else 1.0 for k in (1, 2)]
+    assert [float(history(weights)[0][f"val_dice_{k}"]) for k in (1, 2)] == expected
+
+
+def test_subjects_of_different_shapes_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="centre_crop_or_pad"):
+        train(tmp_path, model(), train=[*subjects(2), *subjects(1, size=32)])
+
+
+def test_a_batch_that_batch_norm_cannot_use_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="batch_size"):
+        train(tmp_path, model(training={"batch_size": 1}), train=subjects(2, size=4), val=subjects(1, size=4))
+
+
+def test_learning_rate_falls_as_torch_s_plateau_does():
+    values = [0.1, 0.2, 0.2005, 0.2, 0.2009, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.5]
+    settings = Training(epochs=99, batch_size=1, learning_rate=1, plateau={"patience": 3, "factor": 0.5})
+    optimiser = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    # torch counts epochs beyond its patience: its 2 is "no rise in 3 epochs".
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser, mode="max", factor=0.5, patience=2, threshold=0.001, threshold_mode="abs"
+    )
+    for count in range(1, len(values) + 1):
+        theirs.step(values[count - 1])
+        assert learning_rate(rows(*values[:count]), settings) == optimiser.param_groups[0]["lr"]
+
+
+def test_early_stopping_and_best_epoch():
+    settings = Training(epochs=9, batch_size=1, learning_rate=1, early_stopping=2)
+    assert best_epoch(rows(0.1, 0.3, 0.3, 0.2)) == 1
+    assert not finished([], settings)
+    assert not finished(rows(0.1, 0.3, 0.3), settings)
+    assert finished(rows(0.1, 0.3, 0.3, 0.2), settings)
+    assert finished(rows(*[0.1 * i for i in range(9)]), settings)
+
+
+def test_dead_classes_are_judged_at_the_best_epoch():
+    settings = Training(epochs=9, batch_size=1, learning_rate=1)
+    lines = [
+        {"val_dice_1": 0.5, "val_dice_2": 0.4, "val_dice": 0.45},
+        {"val_dice_1": 0.96, "val_dice_2": 0.04, "val_dice": 0.5},
+    ]
+    assert dead_classes(lines, settings) == [2]
+
+
+def test_tensors_of_equal_content_have_equal_bytes(tmp_path):
+    about = {letter: letter for letter in "hgfedcba"}
+    for name in ("a", "b"):
+        save_tensors(tmp_path / name, {"x": torch.arange(3), "w": torch.ones(2, 2).T}, about)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    tensors, read = load_tensors(tmp_path / "a")
+    assert (tensors["x"].tolist(), read) == ([0, 1, 2], about)
+
+
+def test_foreign_file_is_refused(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"\x00" * 64)
+    with pytest.raises(ArtifactError, match=r"x\.safetensors"):
+        load_member(tmp_path / "x.safetensors")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_gpu_learns_too(tmp_path):
+    weights = train(tmp_path, model(training={"epochs": 20, "precision": "bfloat16"}), device="cuda")
+    assert max(float(row["val_dice"]) for row in history(weights)) > 0.7
+
+
+def test_importing_training_needs_neither_monai_nor_pandas():
+    """Start-up is paid by every job: MONAI alone costs seconds."""
+    code = (
+        "import sys, segtrail.models.training, segtrail.posterior.predict; "
+        "print([m for m in ('monai', 'pandas', 'scipy', 'matplotlib', 'torch._dynamo') if m in sys.modules])"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "[]", done.stderr
