@@ -1,0 +1,188 @@
+"""Where each artifact of a run lies, and which subjects each job handles.
+
+Everything is known from the configuration and the names of the files in the data roots, so that the
+Snakefile can build its whole DAG on start-up; no pixel is read and no heavy library is imported.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .config import PART_NAMES, Cohort, Run, load_run
+from .data import phantoms, records
+from .data.items import Item
+from .data.phantoms import PlannedSubject
+from .data.readers import list_subjects
+from .data.splits import split
+from .data.subject import Listing, Subject
+from .errors import ConfigError, DataError
+from .files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tree `results/<run>` of one run."""
+
+    run: Run
+    results: Path = Path("results")
+
+    @classmethod
+    def load(cls, values: dict[str, Any]) -> "Layout":
+        """The layout of the configuration that a job was given; jobs run in the clone's root."""
+        return cls(load_run(values, Path("config")))
+
+    @property
+    def tree(self) -> Path:
+        return self.results / self.run.name
+
+    # --- data sets -------------------------------------------------------------------------------
+
+    def data(self, dataset: str) -> Path:
+        return self.tree / "data" / dataset
+
+    def root(self, dataset: str) -> Path:
+        """The data set's root: the user's, or that of the phantom."""
+        return self.run.roots.get(dataset, self.data(dataset) / "phantom")
+
+    @cached_property
+    def planned(self) -> dict[str, list[PlannedSubject]]:
+        """What the phantom rules will write; empty in a run on real scans."""
+        if not self.run.phantom:
+            return {}
+        return {
+            name: phantoms.plan(name, dataset, dataset.phantoms[self.run.scale])
+            for name, dataset in self.run.datasets.items()
+        }
+
+    @cached_property
+    def subjects(self) -> dict[str, list[Subject] | list[PlannedSubject]]:
+        """Every subject of each data set, by name only."""
+        if self.run.phantom:
+            return dict(self.planned)
+        return {name: self.listing(name).subjects for name in self.run.datasets}
+
+    def listing(self, dataset: str) -> Listing:
+        """What lies in the data set's root, as its reader sees it."""
+        return list_subjects(self.root(dataset), self.run.datasets[dataset])
+
+    def records(self, dataset: str, ids: Sequence[str] | None = None) -> list[str]:
+        """The record of each subject: what the rules depend on in place of its scans."""
+        wanted = [subject.id for subject in self.subjects[dataset]] if ids is None else ids
+        return [str(self.data(dataset) / "records" / f"{name}.json") for name in wanted]
+
+    def refresh_records(self, jobs: int = 1) -> None:
+        """Reads every scan once, and notices by their content those that have changed since.
+
+        Before a phantom is drawn there is nothing to read. Raises DataError where a subject is found to be
+        bad and the run does not exclude it.
+        """
+        for name, dataset in self.run.datasets.items():
+            folder = self.data(name) / "records"
+            if not self.run.phantom or any(folder.glob("*.json")):
+                records.refresh(folder, self.listing(name), dataset, self.root(name), jobs)
+                self.stop_if_bad(name)
+
+    def stop_if_bad(self, dataset: str) -> None:
+        """Raises DataError for bad subjects of a data set, unless the run leaves them out."""
+        ids = [subject.id for subject in self.subjects[dataset]]
+        bad = [
+            *self.listing(dataset).problems,
+            *records.problems(self.data(dataset) / "records", ids).values(),
+        ]
+        records.stop_if_bad(bad, dataset, self.run.on_bad_subject)
+
+    def claim_tree(self) -> None:
+        """Refuses a tree that holds results of the other kind: phantom and real never share one."""
+        marker = self.tree / "run.json"
+        ours = {"run": self.run.name, "phantom": self.run.phantom, "scale": self.run.scale}
+        if marker.exists():
+            theirs = read_json(marker)
+            if theirs != ours:
+                raise ConfigError(
+                    f"run = {self.run.name!r}: {self.tree} holds another kind of run: {theirs}",
+                    expected=str(ours),
+                    remedy="give this run another name (config key `run`) or remove the tree",
+                )
+        else:
+            write_json(marker, ours)
+
+    # --- cohorts ---------------------------------------------------------------------------------
+
+    def study(self, study: str) -> Path:
+        return self.tree / study
+
+    def cohort(self, study: str, cohort: str) -> Path:
+        return self.study(study) / cohort
+
+    def split(self, study: str, cohort: str) -> dict[str, list[tuple[str, str]]]:
+        """part → (data set, subject id), before bad subjects are left out."""
+        chosen = self.run.studies[study].cohorts[cohort]
+        return split({name: matching(self.subjects[name], chosen) for name in chosen.datasets}, chosen.split)
+
+    def chunks(self, study: str, cohort: str) -> dict[str, list[tuple[str, str]]]:
+        """chunk → (data set, subject id): train and val whole, the others in pieces."""
+        size = self.run.studies[study].cohorts[cohort].chunk
+        result = {}
+        for part, members in self.split(study, cohort).items():
+            if part in ("train", "val"):
+                result[part] = members
+            else:
+                for start in range(0, len(members), size):
+                    result[f"{part}_{start // size:03d}"] = members[start : start + size]
+        return result
+
+    def test_chunks(self, study: str, cohort: str) -> list[str]:
+        return [name for name in self.chunks(study, cohort) if name not in ("train", "val")]
+
+    def scans(self, study: str, cohort: str, chunk: str) -> list[Item]:
+        """The subjects of one chunk with their files."""
+        members = self.chunks(study, cohort)[chunk]
+        found = {
+            (name, subject.id): subject
+            for name in {dataset for dataset, _ in members}
+            for subject in self.listing(name).subjects
+        }
+        return [Item(key[0], found[key], part_of(chunk)) for key in members]
+
+    def rejected(self, study: str, cohort: str, chunk: str) -> dict[tuple[str, str], DataError]:
+        """(data set, subject id) → why it is refused, for the refused subjects of one chunk."""
+        bad = {}
+        for dataset, subject in self.chunks(study, cohort)[chunk]:
+            for error in records.problems(self.data(dataset) / "records", [subject]).values():
+                bad[dataset, subject] = error
+        return bad
+
+    def resume(self, study: str, cohort: str, model: str, member: str) -> Path:
+        """Where a training keeps its state until it is done; no rule's output, so that it outlives a kill."""
+        return self.tree / "resume" / study / cohort / model / member
+
+    def members(self, study: str, cohort: str, model: str) -> list[str]:
+        count = self.run.studies[study].model(cohort, model).members
+        return [f"{member:03d}" for member in range(count)]
+
+    def posteriors(self, study: str) -> dict[str, list[str]]:
+        """posterior → the predictors that read it."""
+        result: dict[str, list[str]] = {}
+        for name, predictor in self.run.studies[study].predictors.items():
+            result.setdefault(predictor.posterior, []).append(name)
+        return result
+
+    def model_of(self, study: str, posterior: str) -> str:
+        return self.run.studies[study].predictors[self.posteriors(study)[posterior][0]].model
+
+
+def part_of(chunk: str) -> str:
+    """The part of a split that a chunk belongs to."""
+    return next(part for part in PART_NAMES if chunk.split("_")[0] == part)
+
+
+def matching(subjects: Sequence[Any], cohort: Cohort) -> list[Any]:
+    """The subjects that the cohort's `where` selects."""
+    wanted: Mapping[str, list[str] | None] = cohort.where.model_dump()
+    return [
+        subject
+        for subject in subjects
+        if all(values is None or getattr(subject, key) in values for key, values in wanted.items())
+    ]

@@ -1,0 +1,59 @@
+"""A clone to run the workflow in, and snakemake as a user calls it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "workflow", "config")
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of what the workflow consists of, with its own results."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("snakemake")), *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}")
+        return done
+
+    def jobs(self, *arguments: str) -> dict[str, int]:
+        """rule → how many jobs a dry run lists."""
+        done = self.snakemake("--dry-run", *arguments)
+        text = done.stdout + done.stderr
+        if "Nothing to be done" in text:
+            return {}
+        table = text.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+        counts = {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
+        counts.pop("total")
+        return counts
+
+
+def new_clone(folder: Path) -> Clone:
+    folder.mkdir(parents=True)
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, folder / part)
+    return Clone(folder)
+
+
+@pytest.fixture()
+def clone(tmp_path) -> Clone:
+    return new_clone(tmp_path / "clone")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_per_process():
+    """Tests run two at a time on two cores."""
+    os.environ["OMP_NUM_THREADS"] = "1"

@@ -1,0 +1,139 @@
+"""The workflow itself, by running it: every rule of every study once, small, on phantoms."""
+
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from .conftest import ROOT, Clone, new_clone
+
+SMOKE = ("--cores", "2", "--config", "run=smoke", "scale=smoke")
+# One cohort is enough where it is not about the whole.
+HEART = (*SMOKE, "cohorts=[heart]")
+
+# One worker makes each fixture once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Clone:
+    clone = new_clone(tmp_path_factory.mktemp("smoke") / "clone")
+    clone.snakemake(*SMOKE)
+    return clone
+
+
+@pytest.fixture(scope="module")
+def finished_heart(tmp_path_factory) -> Clone:
+    clone = new_clone(tmp_path_factory.mktemp("heart") / "clone")
+    clone.snakemake(*HEART)
+    return clone
+
+
+@pytest.fixture()
+def heart(finished_heart, tmp_path) -> Clone:
+    """A finished run of the heart cohort, for a test to change."""
+    return Clone(shutil.copytree(finished_heart.folder, tmp_path / "clone"))
+
+
+def test_every_published_value_has_a_cell_computed_or_with_a_reason(finished):
+    results = finished.folder / "results" / "smoke"
+    for published in (ROOT / "config" / "published").glob("*.csv"):
+        wanted = pd.read_csv(published)
+        cells = pd.read_csv(results / published.stem / "cells.csv")
+        keys = ["table", "row", "column"]
+        assert cells[keys].equals(wanted[keys])
+        assert (cells["reproduced"].notna() | cells["reason"].notna()).all()
+        assert set(cells["verdict"]) <= {"phantom, not comparable", "not computed"}
+        computed = cells[cells["reproduced"].notna()]
+        assert len(computed) > 0.9 * len(cells)
+        assert (computed["n"] > 0).all()
+
+
+def test_every_figure_table_and_page_is_there_and_marked_as_phantom(finished):
+    results = finished.folder / "results" / "smoke"
+    study = results / "mehrtash2020"
+    names = {path.stem for path in (study / "figures").glob("*.svg")}
+    assert names == {f"figure_{number}" for number in ("1", "2", "3", *(f"S{i}" for i in range(1, 9)))}
+    for path in (study / "figures").iterdir():
+        assert path.stat().st_size > 2000
+    for path in (study / "tables").glob("*.md"):
+        assert "phantom" in path.read_text(encoding="utf-8").lower()
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "phantom" in page.lower()
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert (results / "report.html").stat().st_size < 10 * 2**20
+
+
+def test_a_second_run_has_nothing_to_do_and_touching_a_scan_changes_nothing(finished):
+    assert finished.jobs(*SMOKE) == {}
+    for scan in (finished.folder / "results/smoke/data/acdc/phantom").rglob("*.nii.gz"):
+        scan.touch()
+    assert finished.jobs(*SMOKE) == {}
+
+
+def test_no_posterior_is_left_behind(finished):
+    assert not list(finished.folder.glob("results/smoke/*/*/posteriors/*/*"))
+
+
+def scans_of(clone: Clone, part: str) -> list[Path]:
+    split = pd.read_json(clone.folder / "results/smoke/mehrtash2020/heart/split.json", typ="series")
+    root = clone.folder / "results/smoke/data/acdc/phantom"
+    return [next(root.rglob(f"{subject.split('_')[0]}_frame01.nii.gz")) for _, subject in split[part]]
+
+
+def change_one_voxel(scan: Path) -> None:
+    image = nibabel.load(scan)
+    values = np.asarray(image.dataobj).copy()
+    values[tuple(length // 2 for length in values.shape)] += 50
+    nibabel.save(nibabel.Nifti1Image(values, image.affine, image.header), scan)
+
+
+def test_changing_one_voxel_reruns_exactly_what_descends_from_it(heart):
+    change_one_voxel(scans_of(heart, "test")[0])
+    jobs = heart.jobs(*HEART)
+    assert "train" not in jobs
+    assert not [rule for rule in jobs if rule.startswith("phantom")]
+    assert jobs["preprocess"] == 1
+    assert jobs["sample"] == jobs["measure"] == 4
+    heart.snakemake(*HEART)
+    assert heart.jobs(*HEART) == {}
+
+    change_one_voxel(scans_of(heart, "train")[0])
+    jobs = heart.jobs(*HEART)
+    assert jobs["preprocess"] == 1
+    assert jobs["train"] == 6
+
+
+def test_two_runs_in_two_folders_give_the_same_bytes(heart, tmp_path):
+    other = new_clone(tmp_path / "other")
+    other.snakemake(*HEART)
+    for name in ("cells.csv", "claims.csv", "tables/table_II.md", "figures/figure_2.svg"):
+        path = Path("results/smoke/mehrtash2020") / name
+        assert (heart.folder / path).read_bytes() == (other.folder / path).read_bytes(), name
+    members = Path("results/smoke/mehrtash2020/heart/members")
+    for weights in sorted((heart.folder / members).rglob("*.safetensors")):
+        relative = weights.relative_to(heart.folder)
+        assert weights.read_bytes() == (other.folder / relative).read_bytes(), relative
+
+
+def test_a_changed_parameter_reruns_only_what_it_shapes(heart):
+    bins = "overrides={mehrtash2020: {measures: {ece_bins: 20}}}"
+    jobs = heart.jobs(*HEART, bins)
+    assert "train" not in jobs
+    assert "preprocess" not in jobs
+    assert jobs["measure"] == 4
+    alpha = "overrides={mehrtash2020: {measures: {alpha: 0.05}}}"
+    assert "train" not in heart.jobs(*HEART, alpha)
+    one_more = "overrides={mehrtash2020: {models: {ce: {members: 3}}}}"
+    assert heart.jobs(*HEART, one_more)["train"] == 1
+
+
+def test_a_member_of_another_seed_is_another_member(heart):
+    folder = heart.folder / "results/smoke/mehrtash2020/heart/members/ce"
+    first, second = (folder / f"{member}.safetensors" for member in ("000", "001"))
+    assert first.read_bytes() != second.read_bytes()
+    shutil.rmtree(heart.folder / "results/smoke/mehrtash2020/heart/members/ce")
+    assert heart.jobs(*HEART, "seed=2")["train"] == 6

@@ -1,0 +1,119 @@
+# Scans to arrays ready to train on.
+
+# The scans themselves are inputs of no rule. Their records are: one small file per subject (what its files
+# hash to, what was found in them), rewritten only when a scan's content has changed. They are kept up to date
+# at each start (common.smk), so that touching a scan reruns nothing and changing a voxel reruns exactly what
+# descends from it. No input is ancient(): Snakemake 9.27 does not look for further reasons to run a job whose
+# ancient input is made by a job that runs.
+
+if RUN.phantom:
+
+    for dataset, planned in LAYOUT.planned.items():
+
+        rule:
+            name:
+                f"phantom_{dataset}"
+            output:
+                [f"{TREE}/data/{dataset}/phantom/{file}" for subject in planned for file in subject.files],
+                records=LAYOUT.records(dataset),
+            log:
+                f"{TREE}/logs/phantom_{dataset}.log",
+            benchmark:
+                f"{TREE}/benchmarks/phantom_{dataset}.tsv"
+            conda:
+                "../../environment.yml"
+            params:
+                dataset=dataset,
+                config=config_hash(
+                    RUN.datasets[dataset].phantoms[RUN.scale], RUN.datasets[dataset].inspected_by()
+                ),
+                seed=RUN.seed,
+                code=code_hash("data.phantoms"),
+            script:
+                "../scripts/phantom.py"
+
+rule index:
+    input:
+        lambda wildcards: LAYOUT.records(wildcards.dataset),
+    output:
+        subjects=f"{TREE}/data/{{dataset}}/subjects.csv",
+        rejected=f"{TREE}/data/{{dataset}}/rejected.csv",
+    log:
+        f"{TREE}/logs/index_{{dataset}}.log",
+    benchmark:
+        f"{TREE}/benchmarks/index_{{dataset}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_hash("data.records"),
+    script:
+        "../scripts/index.py"
+
+
+rule split:
+    output:
+        f"{TREE}/{{study}}/{{cohort}}/split.json",
+    log:
+        f"{TREE}/logs/{{study}}/{{cohort}}/split.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/{{cohort}}/split.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        split=lambda wildcards: sha256_of(LAYOUT.split(wildcards.study, wildcards.cohort))[:16],
+        code=code_hash("data.splits"),
+    script:
+        "../scripts/split.py"
+
+
+def records_of_chunk(wildcards, chunk=None):
+    return [
+        path
+        for dataset, subject in LAYOUT.chunks(wildcards.study, wildcards.cohort)[chunk or wildcards.chunk]
+        for path in LAYOUT.records(dataset, [subject])
+    ]
+
+
+def population_of(wildcards):
+    """The training part's statistics, where the recipe asks for them."""
+    if any(getattr(step, "over", None) == "population" for step in cohort_of(wildcards).recipe):
+        return [f"{TREE}/{wildcards.study}/{wildcards.cohort}/population.json"]
+    return []
+
+
+rule population:
+    input:
+        lambda wildcards: records_of_chunk(wildcards, "train"),
+    output:
+        f"{TREE}/{{study}}/{{cohort}}/population.json",
+    log:
+        f"{TREE}/logs/{{study}}/{{cohort}}/population.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/{{cohort}}/population.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        config=lambda wildcards: config_hash(cohort_of(wildcards).prepared_by()),
+        code=code_hash("data.preprocess"),
+    script:
+        "../scripts/population.py"
+
+
+rule preprocess:
+    input:
+        records_of_chunk,
+        population=population_of,
+    output:
+        directory(f"{TREE}/{{study}}/{{cohort}}/arrays/{{chunk}}"),
+    log:
+        f"{TREE}/logs/{{study}}/{{cohort}}/preprocess_{{chunk}}.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/{{cohort}}/preprocess_{{chunk}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        config=lambda wildcards: config_hash(cohort_of(wildcards).prepared_by()),
+        subjects=lambda wildcards: LAYOUT.chunks(wildcards.study, wildcards.cohort)[wildcards.chunk],
+        code=code_hash("data.preprocess"),
+    script:
+        "../scripts/preprocess.py"

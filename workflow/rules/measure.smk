@@ -1,0 +1,33 @@
+# Posteriors and references to rows of measures, and the mean probabilities that figures show.
+
+
+def measured_by(wildcards):
+    study = RUN.studies[wildcards.study]
+    names = LAYOUT.posteriors(wildcards.study)[wildcards.posterior]
+    return {name: study.predictor(wildcards.cohort, name) for name in names}
+
+
+rule measure:
+    input:
+        posterior=f"{TREE}/{{study}}/{{cohort}}/posteriors/{{posterior}}/{{chunk}}",
+        arrays=f"{TREE}/{{study}}/{{cohort}}/arrays/{{chunk}}",
+    output:
+        measures=f"{TREE}/{{study}}/{{cohort}}/measures/{{posterior}}/{{chunk}}.parquet",
+        reliability=f"{TREE}/{{study}}/{{cohort}}/reliability/{{posterior}}/{{chunk}}.parquet",
+        maps=directory(f"{TREE}/{{study}}/{{cohort}}/maps/{{posterior}}/{{chunk}}"),
+    log:
+        f"{TREE}/logs/{{study}}/{{cohort}}/measure_{{posterior}}_{{chunk}}.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/{{cohort}}/measure_{{posterior}}_{{chunk}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        config=lambda wildcards: config_hash(
+            [measured_by(wildcards)[name].model_dump() for name in sorted(measured_by(wildcards))],
+            cohort_of(wildcards).box,
+            RUN.studies[wildcards.study].measures,
+        ),
+        seed=RUN.seed,
+        code=code_hash("studies.measure"),
+    script:
+        "../scripts/measure.py"

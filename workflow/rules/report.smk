@@ -1,0 +1,21 @@
+# One page of everything: published beside reproduced.
+
+
+rule report:
+    input:
+        [study_results(study) for study in RUN.studies],
+        [f"{TREE}/data/{dataset}/{name}.csv" for dataset in RUN.datasets for name in ("subjects", "rejected")],
+        [f"{TREE}/{study}/{name}.parquet" for study in RUN.studies for name in ("members", "subjects")],
+    output:
+        f"{TREE}/report.html",
+    log:
+        f"{TREE}/logs/report.log",
+    benchmark:
+        f"{TREE}/benchmarks/report.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        config=config_hash(RUN),
+        code=code_hash("studies.report"),
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,170 @@
+# Rows to cells, claims, tables and figures.
+
+
+def chunks_of(study, pattern):
+    """`pattern` for each cohort, posterior and test chunk of a study."""
+    return [
+        f"{TREE}/{study}/{cohort}/" + pattern.format(posterior=posterior, chunk=chunk)
+        for cohort in RUN.studies[study].cohorts
+        for posterior in LAYOUT.posteriors(study)
+        for chunk in LAYOUT.test_chunks(study, cohort)
+    ]
+
+
+def members_of(study):
+    return [
+        f"{TREE}/{study}/{cohort}/members/{model}/{member}.safetensors"
+        for cohort in RUN.studies[study].cohorts
+        for model in RUN.studies[study].models
+        for member in LAYOUT.members(study, cohort, model)
+    ]
+
+
+def study_results(study):
+    content = RUN.studies[study]
+    folder = f"{TREE}/{study}"
+    return [
+        f"{folder}/cells.csv",
+        f"{folder}/claims.csv",
+        *(f"{folder}/tables/{table.slug}.{suffix}" for table in content.tables for suffix in ("csv", "md", "tex")),
+        *(f"{folder}/figures/{name}.{suffix}" for name in content.figures for suffix in ("svg", "png")),
+    ]
+
+
+rule collect:
+    input:
+        measures=lambda wildcards: chunks_of(wildcards.study, "measures/{posterior}/{chunk}.parquet"),
+        reliability=lambda wildcards: chunks_of(wildcards.study, "reliability/{posterior}/{chunk}.parquet"),
+        members=lambda wildcards: members_of(wildcards.study),
+        splits=lambda wildcards: [
+            f"{TREE}/{wildcards.study}/{cohort}/split.json" for cohort in RUN.studies[wildcards.study].cohorts
+        ],
+        arrays=lambda wildcards: [
+            f"{TREE}/{wildcards.study}/{cohort}/arrays/{chunk}"
+            for cohort in RUN.studies[wildcards.study].cohorts
+            for chunk in LAYOUT.chunks(wildcards.study, cohort)
+        ],
+    output:
+        measures=f"{TREE}/{{study}}/measures.parquet",
+        reliability=f"{TREE}/{{study}}/reliability.parquet",
+        members=f"{TREE}/{{study}}/members.parquet",
+        subjects=f"{TREE}/{{study}}/subjects.parquet",
+    log:
+        f"{TREE}/logs/{{study}}/collect.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/collect.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        code=code_hash("studies.collect"),
+    script:
+        "../scripts/collect.py"
+
+
+rule cells:
+    input:
+        measures=f"{TREE}/{{study}}/measures.parquet",
+        members=f"{TREE}/{{study}}/members.parquet",
+        subjects=f"{TREE}/{{study}}/subjects.parquet",
+        published="config/published/{study}.csv",
+    output:
+        f"{TREE}/{{study}}/cells.csv",
+    log:
+        f"{TREE}/logs/{{study}}/cells.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/cells.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        config=lambda wildcards: config_hash(
+            RUN.studies[wildcards.study].measures,
+            [table.model_dump(mode="json") for table in RUN.studies[wildcards.study].tables],
+            RUN.absent[wildcards.study],
+        ),
+        seed=RUN.seed,
+        code=code_hash("studies.cells"),
+    script:
+        "../scripts/cells.py"
+
+
+rule claims:
+    input:
+        measures=f"{TREE}/{{study}}/measures.parquet",
+        published="config/published/{study}.csv",
+    output:
+        f"{TREE}/{{study}}/claims.csv",
+    log:
+        f"{TREE}/logs/{{study}}/claims.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/claims.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        config=lambda wildcards: config_hash(
+            RUN.studies[wildcards.study].measures,
+            [claim.model_dump(mode="json") for claim in RUN.studies[wildcards.study].claims],
+            RUN.absent[wildcards.study],
+        ),
+        seed=RUN.seed,
+        code=code_hash("studies.claims"),
+    script:
+        "../scripts/claims.py"
+
+
+for study, content in RUN.studies.items():
+
+    rule:
+        name:
+            f"tables_{study}"
+        input:
+            cells=f"{TREE}/{study}/cells.csv",
+        output:
+            [f"{TREE}/{study}/tables/{table.slug}.{suffix}" for table in content.tables for suffix in ("csv", "md", "tex")],
+        log:
+            f"{TREE}/logs/{study}/tables.log",
+        benchmark:
+            f"{TREE}/benchmarks/{study}/tables.tsv"
+        conda:
+            "../../environment.yml"
+        params:
+            study=study,
+            config=config_hash([table.model_dump(mode="json") for table in content.tables]),
+            code=code_hash("studies.tables"),
+        script:
+            "../scripts/tables.py"
+
+
+rule figure:
+    input:
+        measures=f"{TREE}/{{study}}/measures.parquet",
+        reliability=f"{TREE}/{{study}}/reliability.parquet",
+        maps=lambda wildcards: chunks_of(wildcards.study, "maps/{posterior}/{chunk}"),
+        arrays=lambda wildcards: [
+            f"{TREE}/{wildcards.study}/{cohort}/arrays/{chunk}"
+            for cohort in RUN.studies[wildcards.study].cohorts
+            for chunk in LAYOUT.test_chunks(wildcards.study, cohort)
+        ],
+    output:
+        svg=report(
+            f"{TREE}/{{study}}/figures/{{figure}}.svg",
+            category="Figures",
+            subcategory="{study}",
+            labels={"figure": "{figure}"},
+        ),
+        png=f"{TREE}/{{study}}/figures/{{figure}}.png",
+    log:
+        f"{TREE}/logs/{{study}}/{{figure}}.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/{{figure}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        config=lambda wildcards: config_hash(
+            RUN.studies[wildcards.study].figures[wildcards.figure],
+            RUN.studies[wildcards.study].measures,
+            {name: item.model_dump(mode="json") for name, item in RUN.studies[wildcards.study].predictors.items()},
+            RUN.absent[wildcards.study],
+        ),
+        code=code_hash("studies.figures"),
+    script:
+        "../scripts/figure.py"

@@ -1,0 +1,11 @@
+"""One table of all measures of a study, and what they come from: members and subjects."""
+
+from segtrail.joblog import job
+
+with job(snakemake.log[0]):
+    from segtrail.studies.collect import collect_members, collect_subjects, concatenate
+
+    concatenate(snakemake.input.measures, snakemake.output.measures)
+    concatenate(snakemake.input.reliability, snakemake.output.reliability)
+    collect_members(snakemake.input.members, snakemake.output.members)
+    collect_subjects(snakemake.input.arrays, snakemake.output.subjects)

@@ -1,0 +1,21 @@
+"""Rows of measures of one posterior for the subjects of one chunk."""
+
+from segtrail.joblog import job
+
+with job(snakemake.log[0]):
+    from segtrail.layout import Layout
+    from segtrail.studies.measure import measure_chunk
+
+    layout, wildcards = Layout.load(snakemake.config), snakemake.wildcards
+    study = layout.run.studies[wildcards.study]
+    names = layout.posteriors(wildcards.study)[wildcards.posterior]
+    measure_chunk(
+        snakemake.input.posterior,
+        snakemake.input.arrays,
+        {name: study.predictor(wildcards.cohort, name) for name in names},
+        study.cohorts[wildcards.cohort].box,
+        study.measures,
+        layout.run.seed,
+        {"study": wildcards.study, "cohort": wildcards.cohort},
+        snakemake.output,
+    )

@@ -1,0 +1,10 @@
+"""The page that shows published beside reproduced."""
+
+from segtrail.joblog import job
+
+with job(snakemake.log[0]):
+    from segtrail.layout import Layout
+    from segtrail.studies.report import write_report
+
+    layout = Layout.load(snakemake.config)
+    write_report(layout.run, layout.results, snakemake.output[0])

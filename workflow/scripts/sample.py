@@ -1,0 +1,19 @@
+"""Probabilities of every member for the subjects of one chunk."""
+
+from segtrail.joblog import job
+
+with job(snakemake.log[0]) as log:
+    from segtrail.layout import Layout
+    from segtrail.posterior.predict import sample_chunk
+
+    layout, wildcards = Layout.load(snakemake.config), snakemake.wildcards
+    study = layout.run.studies[wildcards.study]
+    predictor = study.predictor(wildcards.cohort, layout.posteriors(wildcards.study)[wildcards.posterior][0])
+    sample_chunk(
+        snakemake.input.members,
+        snakemake.input.arrays,
+        predictor,
+        (layout.run.seed, wildcards.study, wildcards.cohort, wildcards.posterior),
+        snakemake.output[0],
+        log,
+    )

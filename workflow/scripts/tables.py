@@ -1,0 +1,10 @@
+"""A study's tables, published beside ours, as CSV, Markdown and LaTeX."""
+
+from segtrail.joblog import job
+
+with job(snakemake.log[0]):
+    from segtrail.layout import Layout
+    from segtrail.studies.tables import write_tables
+
+    run, study = Layout.load(snakemake.config).run, snakemake.params.study
+    write_tables(run, study, snakemake.input.cells, snakemake.output)
