@@ -2,9 +2,8 @@
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -37,9 +36,9 @@ def check(
     except DataError as error:
         if as_json:
             _print_json({"root": str(root), "labelled_subjects": 0, "problems": [error.as_dict()]})
-        sys.exit(str(error))
+        _stop(error)
     except SegtrailError as error:
-        sys.exit(str(error))
+        _stop(error)
     if as_json:
         _print_json({"dataset": dataset, **report.as_dict()})
     else:
@@ -65,5 +64,14 @@ def _described(name: str, root: Path) -> Dataset:
     )
 
 
+def _stop(error: SegtrailError) -> NoReturn:
+    typer.echo(str(error), err=True)
+    raise typer.Exit(1)
+
+
 def _print_json(values: object) -> None:
     print(json.dumps(values, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    app()

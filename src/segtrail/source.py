@@ -13,15 +13,19 @@ NEUTRAL = {"__init__", "config", "errors", "files", "joblog", "layout", "source"
 def code_hash(*modules: str) -> str:
     """The hash of modules (`models.training`) and of all that they import from this package.
 
-    Comments, blank lines and docstrings do not count.
+    Comments, blank lines and docstrings do not count; templates and styles that a module names, or that
+    are called as it, do.
     """
     reached: set[Path] = set()
     for module in modules:
         _reach(_file(module.split(".")), reached)
     digest = hashlib.sha256()
     for path in sorted(reached):
+        text, _, assets = _normal_form(path)
         digest.update(str(path.relative_to(PACKAGE)).encode())
-        digest.update(_normal_form(path)[0].encode())
+        digest.update(text.encode())
+        for asset in assets:
+            digest.update(asset.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -42,17 +46,26 @@ def _reach(path: Path, reached: set[Path]) -> None:
 
 
 @cache
-def _normal_form(path: Path) -> tuple[str, tuple[Path, ...]]:
-    """A module without docstrings, as text, and the package's files that it imports."""
+def _normal_form(path: Path) -> tuple[str, tuple[Path, ...], tuple[Path, ...]]:
+    """A module without docstrings, as text; the package's modules that it imports; the files that it names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports = []
+    imports: set[Path] = set()
+    assets = {beside for beside in path.parent.glob(f"{path.stem}.*") if beside.suffix != ".py"}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            imports += _imported(node, path)
+            imports.update(_imported(node, path))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
+            folders = (path.parent, path.parent.parent)
+            assets.update(folder / node.value for folder in folders if _is_asset(folder, node.value))
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.dump(tree), tuple(sorted(set(imports)))
+    return ast.dump(tree), tuple(sorted(imports)), tuple(sorted(assets))
+
+
+def _is_asset(folder: Path, name: str) -> bool:
+    """Whether a text is the name of a file, other than a module, that lies in a folder of the package."""
+    return len(name) < 60 and "/" not in name and not name.endswith(".py") and (folder / name).is_file()
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -1,5 +1,6 @@
 """Small invented scans, and cohorts to prepare them with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -40,16 +41,15 @@ def noise(shape: tuple[int, int, int], seed: int = 0, channels: int = 2) -> np.n
     return np.random.default_rng(seed).normal(100, 20, (channels, *shape)).astype(np.float32)
 
 
-def cohort(*recipe: dict, channels: int = 2) -> Cohort:
+def cohort(*recipe: dict, channels: Sequence[str] = ("c0", "c1"), classes: Sequence[int] = (2, 1)) -> Cohort:
+    """A cohort whose class k is the label value `classes[k - 1]`."""
+    segments = [{"name": f"label {value}", "numeral": "I", "labels": [value]} for value in classes]
     return Cohort.model_validate(
         {
             "title": "test",
             "datasets": ["d"],
-            "channels": [f"c{index}" for index in range(channels)],
-            "segments": [
-                {"name": "core", "numeral": "I", "labels": [2]},
-                {"name": "rim", "numeral": "II", "labels": [1]},
-            ],
+            "channels": channels,
+            "segments": segments,
             "split": {"parts": {"train": {"size": 1}}},
             "recipe": recipe,
             "box": {"in_plane_mm": 8, "slices": 2},

@@ -3,6 +3,7 @@
 import tracemalloc
 from pathlib import Path
 
+import fixtures
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from PIL import Image
 from scans import SHAPE, SPACING, affine_of, ball, cohort, noise, write, zyx
 from scipy import stats
 
-from segtrail.config import Cohort
 from segtrail.data.geometry import Geometry
 from segtrail.data.items import Item
 from segtrail.data.preprocess import population_statistics, prepare, to_original_grid
+from segtrail.data.readers import list_subjects
 from segtrail.data.subject import Subject
 from segtrail.errors import ConfigError, DataError
 
@@ -53,6 +54,8 @@ def resampled_by_simpleitk(path: Path, geometry: Geometry, interpolator: int) ->
     scan = sitk.ReadImage(str(path))
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine
     direction = lps[:3, :3] / geometry.spacing
+    if scan.GetPixelIDValue() in (sitk.sitkInt16, sitk.sitkUInt16):  # or ITK would round what it interpolates
+        scan = sitk.Cast(scan, sitk.sitkFloat32)
     return sitk.GetArrayFromImage(
         sitk.Resample(
             scan,
@@ -213,11 +216,26 @@ def test_z_score_over_the_training_population(tmp_path, jobs):
         prepared = prepare(items[1].subject, "d", "test", cohort(*steps), found)
         expected = (zyx(np.clip(scans[1][index], 80, 210)) - values.mean()) / values.std()
         np.testing.assert_allclose(prepared.image[index], expected, atol=1e-5)
+    items[2].subject.label.unlink()
+    with pytest.raises(DataError) as caught:
+        population_statistics(items, cohort(*steps), jobs)
+    assert caught.value.subject == "s2"
+    fewer = population_statistics(items, cohort(*steps), jobs, on_bad_subject="exclude")
+    assert fewer == population_statistics(items[:1], cohort(*steps))
+    items[0].subject.label.unlink()
+    with pytest.raises(DataError, match="no training subject is usable"):
+        population_statistics(items, cohort(*steps), jobs, on_bad_subject="exclude")
+
+
+def test_statistics_that_are_not_there_are_missed(subject):
+    step = {"step": "z_score", "over": "population"}
     with pytest.raises(ConfigError, match="without statistics of channel c0"):
-        prepare(items[1].subject, "d", "test", cohort(*steps))
+        prepare(subject, "d", "test", cohort(step))
     with pytest.raises(ConfigError, match="no training subjects"):
-        population_statistics(items[1:2], cohort(*steps))
-    assert population_statistics(items, cohort({"step": "z_score"})) == {}
+        population_statistics([Item("d", subject, "test")], cohort(step))
+    with pytest.raises(ConfigError, match="two z_score steps"):
+        population_statistics([Item("d", subject, "train")], cohort(step, step))
+    assert population_statistics([Item("d", subject, "train")], cohort({"step": "z_score"})) == {}
 
 
 def test_round_trip_of_a_whole_recipe(tmp_path):
@@ -261,16 +279,36 @@ def test_colour_pictures_are_single_slices(tmp_path):
     Image.fromarray(mask).save(tmp_path / "m.png")
     picture = tmp_path / "p.png"
     subject = Subject("p", "p", {"red": picture, "green": picture, "blue": picture}, tmp_path / "m.png")
-    values = cohort({"step": "min_max"}).model_dump()
-    values |= {
-        "channels": ["red", "blue"],
-        "segments": [{"name": "lesion", "numeral": "I", "labels": [255]}],
-    }
-    prepared = prepare(subject, "d", "test", Cohort.model_validate(values))
-    assert prepared.image.shape == (2, 1, *prepared.label.shape[1:])
-    assert sorted(prepared.label.shape) == [1, 40, 50]
-    assert prepared.label.sum() == 250
+    seen = cohort({"step": "min_max"}, channels=("blue", "red"), classes=(255,))
+    prepared = prepare(subject, "d", "test", seen)
+    for ours, index in zip(prepared.image, (2, 0), strict=True):
+        low, high = colours[..., index].min(), colours[..., index].max()
+        expected = (colours[..., index].astype(float) - low) / (high - low)
+        np.testing.assert_allclose(ours[0], expected, atol=1e-6)
+    np.testing.assert_array_equal(prepared.label[0], mask == 255)
     assert prepared.spacing_zyx == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "spacing"),
+    [("acdc", (1, 2, 3), [2, 2, None]), ("promise12", (1,), [0.75, 0.75, 2])],
+)
+def test_a_real_scan_there_and_back(name, classes, spacing):
+    """Against SimpleITK on the scan itself, and the label back on the scan's own grid."""
+    channel = {"acdc": "cine", "promise12": "t2"}[name]
+    described = fixtures.dataset(name, [channel], [0, *classes])
+    subject = list_subjects(fixtures.real(name), described).subjects[0]
+    steps = ({"step": "resample_to_spacing", "spacing": spacing}, {"step": "min_max"})
+    prepared = prepare(subject, name, "test", cohort(*steps, channels=[channel], classes=classes))
+    scan = resampled_by_simpleitk(subject.channels[channel], prepared.geometry, sitk.sitkLinear)
+    scan = (scan - scan.min()) / (scan.max() - scan.min())
+    np.testing.assert_allclose(prepared.image[0], scan, atol=2e-3)
+    label = resampled_by_simpleitk(subject.label, prepared.geometry, sitk.sitkNearestNeighbor)
+    assert (label != prepared.label).mean() < 0.002  # ties between two voxels
+    back = to_original_grid(prepared.label, prepared.geometry, order=0)
+    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(subject.label))).T
+    for k in range(1, len(classes) + 1):
+        assert 2 * ((back == k) & (truth == k)).sum() > 0.9 * ((back == k).sum() + (truth == k).sum())
 
 
 # --- what cannot be used -------------------------------------------------------------------------
@@ -305,7 +343,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path, value):
 
 def test_missing_channels_and_labels_are_named(subject):
     with pytest.raises(DataError, match="missing: c2"):
-        prepare(subject, "d", "train", cohort(channels=3))
+        prepare(subject, "d", "train", cohort(channels=("c0", "c1", "c2")))
     with pytest.raises(DataError, match="no reference label"):
         prepare(Subject("s", "s", subject.channels, None), "d", "train", cohort())
 
@@ -362,7 +400,7 @@ def test_memory_stays_modest_on_a_full_brain(tmp_path):
         {"step": "min_max", "upper_percentile": 99.5},
     )
     tracemalloc.start()
-    prepared = prepare(subject, "d", "test", cohort(*steps, channels=4))
+    prepared = prepare(subject, "d", "test", cohort(*steps, channels=("c0", "c1", "c2", "c3")))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert prepared.image.shape == (4, 78, 224, 224)

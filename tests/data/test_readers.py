@@ -250,7 +250,9 @@ def test_a_path_in_the_json_that_leaves_the_root(tmp_path):
     (root / "dataset.json").write_text(json.dumps(about))
     listing = listed("msd", root)
     assert [subject.id for subject in listing.subjects] == ["b"]
-    complete(only_problem(listing), "outside", str(tmp_path / "outside.nii.gz"), f"below the data root {root}")
+    complete(
+        only_problem(listing), "outside", str(tmp_path / "outside.nii.gz"), f"below the data root {root}"
+    )
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
@@ -340,7 +342,9 @@ def test_a_bad_dataset_yaml(tmp_path, text, named):
     assert caught.value.file == str(tmp_path / "dataset.yaml")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"modality": {"0": "CT"}, "labels": {"0": "b"}, "training": []}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"modality": {"0": "CT"}, "labels": {"0": "b"}, "training": []}']
+)
 def test_a_bad_dataset_json(tmp_path, text):
     fixtures.msd(tmp_path, "a")
     (tmp_path / "dataset.json").write_text(text)

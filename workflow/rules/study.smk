@@ -31,6 +31,14 @@ def study_results(study):
     ]
 
 
+def results_hash(study, *sections):
+    """What cells, claims, tables and figures read of the configuration; of its sections only those named."""
+    others = {"tables", "claims", "figures"} - set(sections)
+    content = RUN.studies[study].model_dump(mode="json", exclude=others)
+    titles = {name: dataset.title for name, dataset in RUN.datasets.items()}
+    return config_hash(content, RUN.absent[study], RUN.phantom, titles)
+
+
 rule collect:
     input:
         measures=lambda wildcards: chunks_of(wildcards.study, "measures/{posterior}/{chunk}.parquet"),
@@ -76,11 +84,7 @@ rule cells:
     conda:
         "../../environment.yml"
     params:
-        config=lambda wildcards: config_hash(
-            RUN.studies[wildcards.study].measures,
-            [table.model_dump(mode="json") for table in RUN.studies[wildcards.study].tables],
-            RUN.absent[wildcards.study],
-        ),
+        config=lambda wildcards: results_hash(wildcards.study, "tables"),
         seed=RUN.seed,
         code=code_hash("studies.cells"),
     script:
@@ -100,11 +104,7 @@ rule claims:
     conda:
         "../../environment.yml"
     params:
-        config=lambda wildcards: config_hash(
-            RUN.studies[wildcards.study].measures,
-            [claim.model_dump(mode="json") for claim in RUN.studies[wildcards.study].claims],
-            RUN.absent[wildcards.study],
-        ),
+        config=lambda wildcards: results_hash(wildcards.study, "tables", "claims"),
         seed=RUN.seed,
         code=code_hash("studies.claims"),
     script:
@@ -128,7 +128,7 @@ for study, content in RUN.studies.items():
             "../../environment.yml"
         params:
             study=study,
-            config=config_hash([table.model_dump(mode="json") for table in content.tables]),
+            config=results_hash(study, "tables"),
             code=code_hash("studies.tables"),
         script:
             "../scripts/tables.py"
@@ -159,12 +159,10 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        config=lambda wildcards: config_hash(
-            RUN.studies[wildcards.study].figures[wildcards.figure],
-            RUN.studies[wildcards.study].measures,
-            {name: item.model_dump(mode="json") for name, item in RUN.studies[wildcards.study].predictors.items()},
-            RUN.absent[wildcards.study],
-        ),
+        config=lambda wildcards: [
+            results_hash(wildcards.study),
+            config_hash(RUN.studies[wildcards.study].figures[wildcards.figure]),
+        ],
         code=code_hash("studies.figures"),
     script:
         "../scripts/figure.py"

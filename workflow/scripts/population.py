@@ -12,4 +12,7 @@ with job(snakemake.log[0]):
     items = layout.scans(wildcards.study, wildcards.cohort, "train")
     usable = [item for item in items if (item.dataset, item.subject.id) not in rejected]
     cohort = layout.run.studies[wildcards.study].cohorts[wildcards.cohort]
-    write_json(snakemake.output[0], population_statistics(usable, cohort, jobs=snakemake.threads))
+    statistics = population_statistics(
+        usable, cohort, jobs=snakemake.threads, on_bad_subject=layout.run.on_bad_subject
+    )
+    write_json(snakemake.output[0], statistics)

@@ -97,7 +97,7 @@ class Predictor(Strict):
     @property
     def posterior(self) -> str:
         """The posterior that this predictor reads: predictors of one model and kind of pass share it."""
-        return f"{self.model}_mc{self.samples}" if self.kind == "mc_dropout" else self.model
+        return f"{self.model}_mc" if self.kind == "mc_dropout" else self.model
 
     @model_validator(mode="after")
     def settings_fit_kind(self) -> "Predictor":

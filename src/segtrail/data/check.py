@@ -224,9 +224,12 @@ def _range(path: Path, channel: str, array: np.ndarray) -> tuple[float, float]:
             expected="an image with more than one value",
             remedy="convert the image again, or leave the subject out",
         )
-    if max(-low, high) > np.finfo(np.float32).max:
+    if max(-low, high) > float(np.finfo(np.float32).max):
         raise DataError(
-            f"values from {low:g} to {high:g}", file=path, expected="values that float32 can hold"
+            f"values from {low:g} to {high:g}",
+            file=path,
+            expected="values that float32 can hold",
+            remedy="rescale the image",
         )
     return low, high
 

@@ -18,7 +18,9 @@ def header(path: Path) -> dict[str, str]:
         with path.open("rb") as handle:
             text = handle.read(HEADER_BYTES).decode("latin-1")
     except OSError as error:
-        raise DataError(error.strerror or str(error), file=path, expected="a readable file") from error
+        raise DataError(
+            error.strerror or str(error), file=path, expected="a readable file", remedy="copy it again"
+        ) from error
     values: dict[str, str] = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")

@@ -7,7 +7,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -77,13 +76,19 @@ def prepare(
     )
 
 
-def population_statistics(items: Sequence[Item], cohort: Cohort, jobs: int = 1) -> Population:
+def population_statistics(
+    items: Sequence[Item],
+    cohort: Cohort,
+    jobs: int = 1,
+    on_bad_subject: Literal["stop", "exclude"] = "stop",
+) -> Population:
     """Mean and deviation per channel over every voxel of the training part, for z_score over population.
 
     The voxels are those that reach the step, after all steps before it. Only items of part `train` are
     read. Sums are float64 and are joined in the order of the subjects (Chan, Golub and LeVeque 1983,
     The American Statistician 37:242, eq. 2.1), so that `jobs` changes nothing. Empty if the recipe has no
-    such step; raises ConfigError if it has two.
+    such step; raises ConfigError if it has two. A subject that cannot be used raises its DataError, or is
+    passed over with `exclude` (`prepare_many` excludes and counts it).
     """
     places = [index for index, step in enumerate(cohort.recipe) if _over_population(step)]
     if not places:
@@ -96,11 +101,18 @@ def population_statistics(items: Sequence[Item], cohort: Cohort, jobs: int = 1) 
         raise ConfigError("recipe: z_score over population, but there are no training subjects")
     count, mean, squares = 0, np.zeros(len(cohort.channels)), np.zeros(len(cohort.channels))
     with _in_order(partial(_moments, cohort=shortened), train, jobs) as moments:
-        for n, m, s in moments:
+        for result in moments:
+            if isinstance(result, DataError):
+                if on_bad_subject == "stop":
+                    raise result
+                continue
+            n, m, s = result
             shift = m - mean
             mean = mean + shift * n / (count + n)
             squares = squares + s + shift**2 * count * n / (count + n)
             count += n
+    if count == 0:
+        raise DataError("no training subject is usable", remedy="correct the scans, or the cohort's recipe")
     deviation = np.sqrt(squares / count)
     return {
         channel: {"mean": float(mean[c]), "std": float(deviation[c]), "n": count}
@@ -115,7 +127,7 @@ def prepare_many(
     *,
     jobs: int = 1,
     on_bad_subject: Literal["stop", "exclude"] = "stop",
-    rejected: Mapping[tuple[str, str], DataError] = MappingProxyType({}),
+    rejected: Mapping[tuple[str, str], DataError] | None = None,
     population: Population | None = None,
 ) -> dict[str, Any]:
     """Prepares the items into `folder`: `<dataset>__<subject>.npz` each, and `manifest.json`.
@@ -132,7 +144,11 @@ def prepare_many(
     temporary.mkdir(parents=True)
     try:
         work = partial(
-            _prepare_into, cohort=cohort, folder=temporary, rejected=rejected, population=population
+            _prepare_into,
+            cohort=cohort,
+            folder=temporary,
+            rejected=dict(rejected or {}),
+            population=population,
         )
         entries = []
         with _in_order(work, ordered, jobs) as results:
@@ -154,7 +170,7 @@ def _prepare_into(
     *,
     cohort: Cohort,
     folder: Path,
-    rejected: Mapping[tuple[str, str], DataError],
+    rejected: dict[tuple[str, str], DataError],
     population: Population | None,
 ) -> str | DataError:
     """Writes one subject; its file's sha256, or what is wrong with it."""
@@ -190,9 +206,13 @@ def _check_parts(entries: Sequence[dict[str, str]]) -> None:
             )
 
 
-def _moments(item: Item, *, cohort: Cohort) -> tuple[int, np.ndarray, np.ndarray]:
+def _moments(item: Item, *, cohort: Cohort) -> tuple[int, np.ndarray, np.ndarray] | DataError:
     """Voxels, mean and summed squared deviations (float64, per channel) of one subject."""
-    image = prepare(item.subject, item.dataset, item.part, cohort).image.reshape(len(cohort.channels), -1)
+    try:
+        image = prepare(item.subject, item.dataset, item.part, cohort).image
+    except DataError as error:
+        return error
+    image = image.reshape(len(cohort.channels), -1)
     mean = image.mean(axis=1, dtype=np.float64)
     squares = np.array([np.square(channel - m).sum() for channel, m in zip(image, mean, strict=True)])
     return image.shape[1], mean, squares
@@ -206,8 +226,7 @@ def _over_population(step: object) -> bool:
 def _in_order(work: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[Iterator[R]]:
     """The results in the order of the items, from up to `jobs` processes.
 
-    A context, so that the pool ends in the caller's thread when an item raises: a generator would be ended
-    by the garbage collector, at times in the pool's own thread, which then waits for itself.
+    A context and no generator, so that the processes end when the caller leaves, also by an error.
     """
     if jobs <= 1 or len(items) <= 1:
         yield map(work, items)

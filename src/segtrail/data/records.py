@@ -5,18 +5,21 @@ the subject's files has changed, so that touching a scan changes nothing and cha
 record. Both what is in order and what the pipeline refuses is recorded.
 """
 
+from __future__ import annotations
+
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import Dataset
 from ..errors import DataError
 from ..files import read_json, write_json, write_text
 from . import fingerprints
-from .check import inspect_many
-from .subject import Listing
+from .subject import Listing, Subject
+
+if TYPE_CHECKING:
+    from .check import SubjectRow
 
 
 def refresh(folder: Path, listing: Listing, dataset: Dataset, root: Path, jobs: int = 1) -> None:
@@ -33,12 +36,10 @@ def refresh(folder: Path, listing: Listing, dataset: Dataset, root: Path, jobs: 
     changed = [
         subject for subject in listing.subjects if _recorded_files(folder, subject.id) != files[subject.id]
     ]
-    for subject, outcome in zip(changed, inspect_many(changed, dataset, root, jobs), strict=True):
+    for subject, outcome in zip(changed, _inspected(changed, dataset, root, jobs), strict=True):
         content: dict[str, Any] = {"files": files[subject.id]}
-        if isinstance(outcome, DataError):
-            content["problem"] = outcome.as_dict()
-        else:
-            content["found"] = outcome.as_dict()
+        key = "problem" if isinstance(outcome, DataError) else "found"
+        content[key] = outcome.as_dict()
         write_json(folder / f"{subject.id}.json", content)
     known = {f"{subject.id}.json" for subject in listing.subjects}
     for stale in {path.name for path in folder.glob("*.json")} - known:
@@ -70,16 +71,33 @@ def stop_if_bad(
 
 def write_index(folder: Path, listing: Listing, subjects_csv: str | Path, rejected_csv: str | Path) -> None:
     """The records as two tables: the usable subjects, and what was refused and why."""
+    import pandas as pd  # this module is imported at every start, which needs no tables
+
     rows, rejected = [], [problem.as_dict() for problem in listing.problems]
     for subject in listing.subjects:
         record = read_json(folder / f"{subject.id}.json")
         if "problem" in record:
             rejected.append({"subject": subject.id, **record["problem"]})
         else:
-            rows.append(record["found"])
+            rows.append({name: _cell(value) for name, value in record["found"].items()})
     columns = ["subject", "file", "expected", "found", "remedy"]
     write_text(subjects_csv, pd.DataFrame(rows).to_csv(index=False))
     write_text(rejected_csv, pd.DataFrame(rejected, columns=columns).to_csv(index=False))
+
+
+def _cell(value: Any) -> Any:
+    """What is more than one value is written as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _inspected(
+    subjects: Sequence[Subject], dataset: Dataset, root: Path, jobs: int
+) -> Sequence[SubjectRow | DataError]:
+    if not subjects:
+        return []
+    from .check import inspect_many  # the readers of scans: half a second that most starts can spare
+
+    return inspect_many(subjects, dataset, root, jobs)
 
 
 def _recorded_files(folder: Path, subject: str) -> dict[str, str] | None:

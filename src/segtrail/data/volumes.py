@@ -23,6 +23,8 @@ from . import metaimage
 from .readers.msd import channel_index
 
 AGAIN = "copy the file again from its source"
+SAVE = "save colours as RGB and masks as grey levels, and name the channels accordingly"
+CONVERT = "convert the file again, to one 3-D array of numbers for each channel"
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 METAIMAGES = (".mhd", ".mha")
 COLOURS = ("red", "green", "blue")
@@ -75,7 +77,10 @@ def decode(path: Path, content: bytes, channels: Sequence[str | None]) -> list[V
     if name.endswith(PICTURES):
         return _picture(path, content, channels)
     raise DataError(
-        "a file of unknown format", file=path, expected=".nii, .nii.gz, .mhd, .mha, .png, .jpg or .bmp"
+        "a file of unknown format",
+        file=path,
+        expected=".nii, .nii.gz, .mhd, .mha, .png, .jpg or .bmp",
+        remedy=CONVERT,
     )
 
 
@@ -123,14 +128,18 @@ def _nifti(path: Path, content: bytes, channels: Sequence[str | None]) -> list[V
     _check_spacing(path, zooms)
     shape = tuple(int(n) for n in shape)
     if len(shape) not in (3, 4) or min(shape) < 1:
-        raise DataError(f"an array of shape {shape}", file=path, expected="three axes, or a 4-D image")
+        raise DataError(
+            f"an array of shape {shape}", file=path, expected="three axes, or a 4-D image", remedy=CONVERT
+        )
     try:
         image = kind.from_bytes(content)
         array = np.asanyarray(image.dataobj)
     except (ValueError, OSError, EOFError, ImageFileError, WrapStructError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
     if array.dtype.kind not in "biuf":
-        raise DataError(f"values of type {array.dtype}", file=path, expected="one real number per voxel")
+        raise DataError(
+            f"values of type {array.dtype}", file=path, expected="one real number per voxel", remedy=CONVERT
+        )
     affine = np.asarray(image.affine, np.float64)
     spacing = _check_affine(path, affine)
     return [Volume(plane, affine, spacing) for plane in _planes(path, array, channels)]
@@ -152,7 +161,9 @@ def _planes(path: Path, array: np.ndarray, channels: Sequence[str | None]) -> li
     planes = []
     for channel in channels:
         if channel is None:
-            raise DataError(f"a label map of shape {array.shape}", file=path, expected="three axes")
+            raise DataError(
+                f"a label map of shape {array.shape}", file=path, expected="three axes", remedy=CONVERT
+            )
         planes.append(array[..., channel_index(path, channel, array.shape[3])])
     return planes
 
@@ -165,7 +176,7 @@ def _metaimage(path: Path) -> Volume:
 
     header = metaimage.header(path)
     if header.get("NDims") != "3":
-        raise DataError(f"NDims = {header.get('NDims')}", file=path, expected="three axes")
+        raise DataError(f"NDims = {header.get('NDims')}", file=path, expected="three axes", remedy=CONVERT)
     try:
         _check_spacing(path, np.array([float(v) for v in header.get("ElementSpacing", "1 1 1").split()]))
     except ValueError as error:
@@ -176,7 +187,9 @@ def _metaimage(path: Path) -> Volume:
     except RuntimeError as error:
         raise _damaged(path, str(error).strip().splitlines()[-1]) from error
     if image.GetNumberOfComponentsPerPixel() != 1:
-        raise DataError("several values per voxel", file=path, expected="one real number per voxel")
+        raise DataError(
+            "several values per voxel", file=path, expected="one real number per voxel", remedy=CONVERT
+        )
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
@@ -237,7 +250,9 @@ def _plane(path: Path, values: np.ndarray, mode: str, channel: str | None) -> np
     expected = "a picture with one channel" if channel in (None, "gray") else "an RGB picture"
     if channel is not None and channel not in (*COLOURS, "gray"):
         expected = "one of the channels red, green, blue, gray"
-    raise DataError(f"a {mode} picture, asked for {channel or 'a label map'}", file=path, expected=expected)
+    raise DataError(
+        f"a {mode} picture, asked for {channel or 'a label map'}", file=path, expected=expected, remedy=SAVE
+    )
 
 
 # --- what every format is checked for ------------------------------------------------------------

@@ -20,7 +20,7 @@ REGIONS = ("volume", "box")
 SLACK = 1e-3
 FLOAT32_OF_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 FEW = 5  # members up to which a subset's sum is cheaper by additions than in the matrix product
-BLOCK = 2048  # voxels per matrix product: a block of every subset's mean stays in the cache
+BLOCK = 8192  # voxels per matrix product: a block of every subset's mean stays in the cache
 CHUNK = 2048  # voxels at a time in the kernel
 LANES = 64  # clip^(CHUNK / LANES) must not underflow: SMALLEST_CLIP^32 = 1e-288
 SMALLEST_CLIP = 1e-9
@@ -112,7 +112,7 @@ def tally(
     Raises:
         ValueError: shapes that do not fit, a class beyond K−1, a probability outside [0, 1] or NaN.
     """
-    tallies, labels = _run(p[None], None, y, box, bins, clip, 8 * BLOCK)
+    tallies, labels = _run(p[None], None, y, box, bins, clip, 2 * BLOCK)
     return tallies[0], labels[0]
 
 
@@ -128,7 +128,8 @@ def tally_subsets(
     """`tally` of the mean probability (Mehrtash 2020, eq. 6) of D subsets of M members.
 
     All sums of a block over more than `FEW` members come from one float32 matrix product, subset indicator
-    × members, and members are read once whatever D is. Memory beyond the arguments and the labels is 4 · block · K · (M + D) bytes.
+    × members, and members are read once whatever D is. Memory beyond the arguments and the labels is
+    4 · block · K · (M + D) bytes.
 
     Args:
         stack: (M, K, V) probabilities of the members.
@@ -228,7 +229,8 @@ def _run(
     indicator = subsets[many].astype(np.float32)
     row_of = np.cumsum(many) - 1
     edges = (np.arange(bins + 1) / bins).astype(np.float32)
-    tallies = [_empty(classes, bins) for _ in sizes]
+    reference = np.bincount(y, minlength=classes)
+    tallies = [_empty(reference, bins) for _ in sizes]
     arrays = [[values for name, values in vars(t).items() if name != "reference"] for t in tallies]
     labels = np.empty((len(sizes), voxels), dtype=np.uint8)
     # Buffers are used again and again: fresh large arrays cost a page fault for every 4 kB.
@@ -239,10 +241,8 @@ def _run(
         p = _as_float32(stack[:, :, part], buffer)
         out = products[: len(indicator) * p[0].size].reshape(len(indicator), p[0].size)
         sums = np.matmul(indicator, p.reshape(members, -1), out=out).reshape(-1, *p.shape[1:])
-        truth, inside = y[part].astype(np.uint8), box[part].astype(np.uint8)
-        in_reference = np.bincount(truth, minlength=classes)
-        for d, tally_d in enumerate(tallies):
-            tally_d.reference[:] += in_reference
+        truth, inside = y[part].astype(np.uint8), np.flatnonzero(box[part])
+        for d in range(len(tallies)):
             sum_d = sums[row_of[d]] if many[d] else _added(p, chosen[d])
             if bad := _add_voxels(sum_d, sizes[d], truth, inside, edges, clip, labels[d, part], *arrays[d]):
                 raise ValueError(f"{bad} probabilities are outside [0, 1] or NaN")
@@ -270,20 +270,18 @@ def _as_float32(block: NDArray[np.floating], buffer: NDArray[np.float32]) -> NDA
     return copy
 
 
-def _empty(classes: int, bins: int) -> Tally:
-    def counts(*shape: int) -> NDArray[np.int64]:
-        return np.zeros(shape, dtype=np.int64)
-
+def _empty(reference: NDArray[np.int64], bins: int) -> Tally:
+    classes = len(reference)
     return Tally(
-        n=counts(2),
+        n=np.zeros(2, np.int64),
         log_loss=np.zeros(2),
         squared_error=np.zeros(2),
-        bin_n=counts(2, bins),
+        bin_n=np.zeros((2, bins), np.int64),
         bin_confidence=np.zeros((2, bins)),
-        bin_correct=counts(2, bins),
-        reference=counts(classes),
-        predicted=counts(classes),
-        true_positive=counts(classes),
+        bin_correct=np.zeros((2, bins), np.int64),
+        reference=reference.copy(),
+        predicted=np.zeros(classes, np.int64),
+        true_positive=np.zeros(classes, np.int64),
         entropy=np.zeros(classes),
     )
 
@@ -319,7 +317,8 @@ def _add_voxels(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Adds V voxels to a tally's arrays but `reference`, writes `label` (V,), returns how many are bad.
 
-    sums: (K, V) float32, the sums over `size` members. y, inside: (V,) uint8.
+    sums: (K, V) float32, the sums over `size` members. y: (V,) uint8. inside: the indices of the voxels
+    in the box, ascending.
     Many short loops over a chunk that stays in the cache, each without branches: the compiler turns them
     into vector instructions.
     """
@@ -331,10 +330,11 @@ def _add_voxels(  # type: ignore[no-untyped-def]
     correct = np.empty(CHUNK, np.uint8)
     chosen = np.empty(CHUNK, np.int64)
     bad = 0
+    first = 0
     for start in range(0, voxels, CHUNK):
         count = min(CHUNK, voxels - start)
         part = slice(start, start + count)  # slices: an index that is a sum is checked and not vectorised
-        truth, within, best = y[part], inside[part], label[part]
+        truth, best = y[part], label[part]
         for i in range(count):
             confidence[i] = -one
             error[i] = zero
@@ -354,45 +354,45 @@ def _add_voxels(  # type: ignore[no-untyped-def]
         if bad:
             return bad
 
+        right = 0
         for i in range(count):
             correct[i] = best[i] == truth[i]
-        for k in range(classes):
-            in_prediction, in_both = 0, 0
-            for i in range(count):
-                in_prediction += best[i] == k
-                in_both += (best[i] == k) & correct[i]
-            predicted[k] += in_prediction
-            true_positive[k] += in_both
-
+            right += correct[i]
         found = 0
         for i in range(count):
             chosen[found] = i
             found += best[i] > 0
+        predicted[0] += count - found
+        true_positive[0] += right
         for j in range(found):
             i = chosen[j]
+            k = best[i]
+            predicted[k] += 1
+            true_positive[k] += correct[i]
+            true_positive[0] -= correct[i]
             c = np.float64(confidence[i])
             if c < 1:
-                entropy[best[i]] -= c * np.log(c) + (1 - c) * np.log(1 - c)
+                entropy[k] -= c * np.log(c) + (1 - c) * np.log(1 - c)
 
         _add_region(
             confidence, p_true, error, correct, chosen, count, 0, edges, clip,
             n, log_loss, squared_error, bin_n, bin_confidence, bin_correct,
         )  # fmt: skip
-        in_box = 0
-        for i in range(count):
-            in_box += within[i]
-        if in_box:
-            found = 0
-            for i in range(count):  # those in the box come first; the others are not needed any more
-                confidence[found] = confidence[i]
-                p_true[found] = p_true[i]
-                error[found] = error[i]
-                correct[found] = correct[i]
-                found += within[i]
+        stop = first
+        while stop < len(inside) and inside[stop] < start + count:
+            stop += 1
+        if stop > first:
+            for j in range(stop - first):  # those in the box come first; the others are not needed any more
+                i = inside[first + j] - start
+                confidence[j] = confidence[i]
+                p_true[j] = p_true[i]
+                error[j] = error[i]
+                correct[j] = correct[i]
             _add_region(
-                confidence, p_true, error, correct, chosen, found, 1, edges, clip,
+                confidence, p_true, error, correct, chosen, stop - first, 1, edges, clip,
                 n, log_loss, squared_error, bin_n, bin_confidence, bin_correct,
             )  # fmt: skip
+        first = stop
     return bad
 
 

@@ -214,13 +214,16 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             reader = csv.DictReader(handle)
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(str(error), file=path, expected="a CSV file in UTF-8") from error
+        raise DataError(
+            str(error), file=path, expected="a CSV file in UTF-8", remedy="save it again"
+        ) from error
     missing = [name for name in columns if name not in (reader.fieldnames or [])]
     if missing:
         raise DataError(
             f"columns {', '.join(reader.fieldnames or [])}",
             file=path,
             expected=f"the columns {', '.join(columns)}",
+            remedy="correct its first line",
         )
     return [{key: (value or "").strip() for key, value in row.items() if key} for row in rows]
 
@@ -237,5 +240,8 @@ def validated(model: type[M], values: object, path: Path) -> M:
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, p['loc'])) or 'top level'}: {p['msg']}" for p in error.errors()[:5]]
         raise DataError(
-            "; ".join(wrong), file=path, expected=f"the keys {', '.join(model.model_fields)}"
+            "; ".join(wrong),
+            file=path,
+            expected=f"the keys {', '.join(model.model_fields)}",
+            remedy="correct these keys",
         ) from error

@@ -1,0 +1,6 @@
+"""Makes `import fixtures` work in the tests of every folder below."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
