@@ -111,8 +111,7 @@ def _load_study(
         )
     values["cohorts"] = {key: cohort for key, cohort in values["cohorts"].items() if key not in absent}
     study = _validated(Study, values, f"studies/{name}.yaml")
-    # Before cohorts without data are left out: a table may name those.
-    if unknown := study.unknown_names():
+    if unknown := study.unknown_names(absent):
         raise ConfigError("\n          ".join(unknown[:8]), file=f"config/studies/{name}.yaml")
     for cohort_name, cohort in study.cohorts.items():
         for dataset in cohort.datasets:

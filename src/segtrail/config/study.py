@@ -1,6 +1,7 @@
 """A study: one paper as data."""
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import Field, PositiveInt, model_validator
@@ -59,14 +60,17 @@ class Study(Strict):
                     )
         return self
 
-    def unknown_names(self) -> list[str]:
-        """Cohorts and predictors that tables, claims and figures name and the study does not have."""
+    def unknown_names(self, absent: Collection[str]) -> list[str]:
+        """Cohorts and predictors that tables, claims and figures name and the study does not have.
+
+        The `absent` cohorts, which this run does not compute, may be named.
+        """
         cells = [(table.name, cell) for table in self.tables for cell in table.cells()]
         parts = [(claim.id, part) for claim in self.claims for part in claim.parts]
         found = []
         for where, user in [*cells, *parts, *self.figures.items()]:
             for kind, names, known in (
-                ("cohort", user.cohorts_used(), self.cohorts),
+                ("cohort", user.cohorts_used(), {*self.cohorts, *absent}),
                 ("predictor", user.predictors_used(), self.predictors),
             ):
                 found += [f"{where}: no {kind} {name!r}" for name in sorted(set(names) - set(known))]
