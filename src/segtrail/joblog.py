@@ -16,8 +16,9 @@ def job(log: str | Path) -> Iterator[logging.Logger]:
     logger = logging.getLogger("segtrail")
     logger.setLevel(logging.INFO)
     formatter = logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    handlers = [logging.FileHandler(log, mode="a", encoding="utf-8"), logging.StreamHandler(sys.stderr)]
-    handlers[1].setLevel(logging.WARNING)
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.WARNING)
+    handlers: list[logging.Handler] = [logging.FileHandler(log, mode="a", encoding="utf-8"), screen]
     for handler in handlers:
         handler.setFormatter(formatter)
         logger.addHandler(handler)

@@ -61,7 +61,12 @@ class Layout:
         """Every subject of each data set, by name only."""
         if self.run.phantom:
             return dict(self.planned)
-        return {name: self.listing(name).subjects for name in self.run.datasets}
+        return {name: self.known(name) for name in self.run.datasets}
+
+    def known(self, dataset: str) -> list[Subject]:
+        """Every subject of a data root, those that are refused too: they leave their part after the split."""
+        listing = self.listing(dataset)
+        return sorted([*listing.subjects, *listing.refused], key=lambda subject: subject.id)
 
     def listing(self, dataset: str) -> Listing:
         """What lies in the data set's root, as its reader sees it."""
@@ -86,11 +91,10 @@ class Layout:
 
     def stop_if_bad(self, dataset: str) -> None:
         """Raises DataError for bad subjects of a data set, unless the run leaves them out."""
-        ids = [subject.id for subject in self.subjects[dataset]]
-        bad = [
-            *self.listing(dataset).problems,
-            *records.problems(self.data(dataset) / "records", ids).values(),
-        ]
+        listing = self.listing(dataset)
+        ids = [subject.id for subject in listing.subjects]
+        found = records.problems(self.data(dataset) / "records", ids)
+        bad = [*listing.problems, *found.values()]
         records.stop_if_bad(bad, dataset, self.run.on_bad_subject)
 
     def claim_tree(self) -> None:
@@ -142,7 +146,7 @@ class Layout:
         found = {
             (name, subject.id): subject
             for name in {dataset for dataset, _ in members}
-            for subject in self.listing(name).subjects
+            for subject in self.known(name)
         }
         return [Item(key[0], found[key], part_of(chunk)) for key in members]
 

@@ -47,7 +47,7 @@ def _reach(path: Path, reached: set[Path]) -> None:
 
 @cache
 def _normal_form(path: Path) -> tuple[str, tuple[Path, ...], tuple[Path, ...]]:
-    """A module without docstrings, as text; the package's modules that it imports; the files that it names."""
+    """A module without docstrings, as text; the package's modules that it imports; the files it names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports: set[Path] = set()
     assets = {beside for beside in path.parent.glob(f"{path.stem}.*") if beside.suffix != ".py"}

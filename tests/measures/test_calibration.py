@@ -160,6 +160,17 @@ def test_what_is_no_probability_is_refused(bad, dtype):
         tally(p, np.zeros(40_000, np.uint8), np.zeros(40_000, bool), 10)
 
 
+def test_every_float16_is_widened_exactly_or_refused():
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    out = np.empty(2**16, np.float32)
+    calibration._widen(every.view(np.uint16), out.view(np.uint32), out)
+    with np.errstate(invalid="ignore"):
+        finite = every >= 0
+    finite &= np.isfinite(every)
+    np.testing.assert_array_equal(out[finite], every[finite].astype(np.float32))
+    assert (out[~finite] > 65535).all()
+
+
 def test_arguments_that_do_not_fit_are_refused():
     p, y, box = np.full((2, 5), 0.5), np.zeros(5, np.uint8), np.zeros(5, bool)
     with pytest.raises(ValueError, match="shapes"):

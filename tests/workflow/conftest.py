@@ -48,7 +48,7 @@ def new_clone(folder: Path) -> Clone:
     return Clone(folder)
 
 
-@pytest.fixture()
+@pytest.fixture
 def clone(tmp_path) -> Clone:
     return new_clone(tmp_path / "clone")
 

@@ -32,7 +32,7 @@ def finished_heart(tmp_path_factory) -> Clone:
     return clone
 
 
-@pytest.fixture()
+@pytest.fixture
 def heart(finished_heart, tmp_path) -> Clone:
     """A finished run of the heart cohort, for a test to change."""
     return Clone(shutil.copytree(finished_heart.folder, tmp_path / "clone"))

@@ -12,7 +12,12 @@ from segtrail.source import code_hash
 
 # One thread a process: two processes of one thread train twice as fast as one of two (benchmarks/).
 # The allocator keeps its pages: without this a training step spends a third of its time in page faults.
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+for name in (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(64 * 2**30))
@@ -45,10 +50,74 @@ wildcard_constraints:
 
 def config_hash(*branches):
     """A step's params hold the hash of exactly the configuration that it reads."""
-    values = [branch.model_dump(mode="json") if hasattr(branch, "model_dump") else branch for branch in branches]
+    values = [
+        branch.model_dump(mode="json") if hasattr(branch, "model_dump") else branch for branch in branches
+    ]
     return sha256_of(values)[:16]
 
 
 def cohort_of(wildcards):
     return RUN.studies[wildcards.study].cohorts[wildcards.cohort]
 
+
+def records_of_chunk(wildcards, chunk=None):
+    return [
+        path
+        for dataset, subject in LAYOUT.chunks(wildcards.study, wildcards.cohort)[chunk or wildcards.chunk]
+        for path in LAYOUT.records(dataset, [subject])
+    ]
+
+
+def population_of(wildcards):
+    """The training part's statistics, where the recipe asks for them."""
+    if any(getattr(step, "over", None) == "population" for step in cohort_of(wildcards).recipe):
+        return [f"{TREE}/{wildcards.study}/{wildcards.cohort}/population.json"]
+    return []
+
+
+def measured_by(wildcards):
+    study = RUN.studies[wildcards.study]
+    names = LAYOUT.posteriors(wildcards.study)[wildcards.posterior]
+    return {name: study.predictor(wildcards.cohort, name) for name in names}
+
+
+def chunks_of(study, pattern):
+    """`pattern` for each cohort, posterior and test chunk of a study."""
+    return [
+        pattern.format(folder=f"{TREE}/{study}/{cohort}", posterior=posterior, chunk=chunk)
+        for cohort in RUN.studies[study].cohorts
+        for posterior in LAYOUT.posteriors(study)
+        for chunk in LAYOUT.test_chunks(study, cohort)
+    ]
+
+
+def members_of(study):
+    return [
+        f"{TREE}/{study}/{cohort}/members/{model}/{member}.safetensors"
+        for cohort in RUN.studies[study].cohorts
+        for model in RUN.studies[study].models
+        for member in LAYOUT.members(study, cohort, model)
+    ]
+
+
+def study_results(study):
+    content = RUN.studies[study]
+    folder = f"{TREE}/{study}"
+    return [
+        f"{folder}/cells.csv",
+        f"{folder}/claims.csv",
+        *(
+            f"{folder}/tables/{table.slug}.{suffix}"
+            for table in content.tables
+            for suffix in ("csv", "md", "tex")
+        ),
+        *(f"{folder}/figures/{name}.{suffix}" for name in content.figures for suffix in ("svg", "png")),
+    ]
+
+
+def results_hash(study, *sections):
+    """What cells, claims, tables and figures read of the configuration; of its sections only those named."""
+    others = {"tables", "claims", "figures"} - set(sections)
+    content = RUN.studies[study].model_dump(mode="json", exclude=others)
+    titles = {name: dataset.title for name, dataset in RUN.datasets.items()}
+    return config_hash(content, RUN.absent[study], RUN.phantom, titles)

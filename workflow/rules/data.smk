@@ -25,12 +25,14 @@ if RUN.phantom:
             params:
                 dataset=dataset,
                 config=config_hash(
-                    RUN.datasets[dataset].phantoms[RUN.scale], RUN.datasets[dataset].inspected_by()
+                    RUN.datasets[dataset].phantoms[RUN.scale],
+                    RUN.datasets[dataset].inspected_by(),
                 ),
                 seed=RUN.seed,
                 code=code_hash("data.phantoms"),
             script:
                 "../scripts/phantom.py"
+
 
 rule index:
     input:
@@ -64,21 +66,6 @@ rule split:
         code=code_hash("data.splits"),
     script:
         "../scripts/split.py"
-
-
-def records_of_chunk(wildcards, chunk=None):
-    return [
-        path
-        for dataset, subject in LAYOUT.chunks(wildcards.study, wildcards.cohort)[chunk or wildcards.chunk]
-        for path in LAYOUT.records(dataset, [subject])
-    ]
-
-
-def population_of(wildcards):
-    """The training part's statistics, where the recipe asks for them."""
-    if any(getattr(step, "over", None) == "population" for step in cohort_of(wildcards).recipe):
-        return [f"{TREE}/{wildcards.study}/{wildcards.cohort}/population.json"]
-    return []
 
 
 rule population:

@@ -1,12 +1,6 @@
 # Posteriors and references to rows of measures, and the mean probabilities that figures show.
 
 
-def measured_by(wildcards):
-    study = RUN.studies[wildcards.study]
-    names = LAYOUT.posteriors(wildcards.study)[wildcards.posterior]
-    return {name: study.predictor(wildcards.cohort, name) for name in names}
-
-
 rule measure:
     input:
         posterior=f"{TREE}/{{study}}/{{cohort}}/posteriors/{{posterior}}/{{chunk}}",

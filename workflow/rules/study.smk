@@ -1,51 +1,16 @@
 # Rows to cells, claims, tables and figures.
 
 
-def chunks_of(study, pattern):
-    """`pattern` for each cohort, posterior and test chunk of a study."""
-    return [
-        f"{TREE}/{study}/{cohort}/" + pattern.format(posterior=posterior, chunk=chunk)
-        for cohort in RUN.studies[study].cohorts
-        for posterior in LAYOUT.posteriors(study)
-        for chunk in LAYOUT.test_chunks(study, cohort)
-    ]
-
-
-def members_of(study):
-    return [
-        f"{TREE}/{study}/{cohort}/members/{model}/{member}.safetensors"
-        for cohort in RUN.studies[study].cohorts
-        for model in RUN.studies[study].models
-        for member in LAYOUT.members(study, cohort, model)
-    ]
-
-
-def study_results(study):
-    content = RUN.studies[study]
-    folder = f"{TREE}/{study}"
-    return [
-        f"{folder}/cells.csv",
-        f"{folder}/claims.csv",
-        *(f"{folder}/tables/{table.slug}.{suffix}" for table in content.tables for suffix in ("csv", "md", "tex")),
-        *(f"{folder}/figures/{name}.{suffix}" for name in content.figures for suffix in ("svg", "png")),
-    ]
-
-
-def results_hash(study, *sections):
-    """What cells, claims, tables and figures read of the configuration; of its sections only those named."""
-    others = {"tables", "claims", "figures"} - set(sections)
-    content = RUN.studies[study].model_dump(mode="json", exclude=others)
-    titles = {name: dataset.title for name, dataset in RUN.datasets.items()}
-    return config_hash(content, RUN.absent[study], RUN.phantom, titles)
-
-
 rule collect:
     input:
-        measures=lambda wildcards: chunks_of(wildcards.study, "measures/{posterior}/{chunk}.parquet"),
-        reliability=lambda wildcards: chunks_of(wildcards.study, "reliability/{posterior}/{chunk}.parquet"),
+        measures=lambda wildcards: chunks_of(wildcards.study, "{folder}/measures/{posterior}/{chunk}.parquet"),
+        reliability=lambda wildcards: chunks_of(
+            wildcards.study, "{folder}/reliability/{posterior}/{chunk}.parquet"
+        ),
         members=lambda wildcards: members_of(wildcards.study),
         splits=lambda wildcards: [
-            f"{TREE}/{wildcards.study}/{cohort}/split.json" for cohort in RUN.studies[wildcards.study].cohorts
+            f"{TREE}/{wildcards.study}/{cohort}/split.json"
+            for cohort in RUN.studies[wildcards.study].cohorts
         ],
         arrays=lambda wildcards: [
             f"{TREE}/{wildcards.study}/{cohort}/arrays/{chunk}"
@@ -119,7 +84,11 @@ for study, content in RUN.studies.items():
         input:
             cells=f"{TREE}/{study}/cells.csv",
         output:
-            [f"{TREE}/{study}/tables/{table.slug}.{suffix}" for table in content.tables for suffix in ("csv", "md", "tex")],
+            [
+                f"{TREE}/{study}/tables/{table.slug}.{suffix}"
+                for table in content.tables
+                for suffix in ("csv", "md", "tex")
+            ],
         log:
             f"{TREE}/logs/{study}/tables.log",
         benchmark:
@@ -138,7 +107,7 @@ rule figure:
     input:
         measures=f"{TREE}/{{study}}/measures.parquet",
         reliability=f"{TREE}/{{study}}/reliability.parquet",
-        maps=lambda wildcards: chunks_of(wildcards.study, "maps/{posterior}/{chunk}"),
+        maps=lambda wildcards: chunks_of(wildcards.study, "{folder}/maps/{posterior}/{chunk}"),
         arrays=lambda wildcards: [
             f"{TREE}/{wildcards.study}/{cohort}/arrays/{chunk}"
             for cohort in RUN.studies[wildcards.study].cohorts

@@ -14,11 +14,11 @@ INTRODUCTION = """# Configuration
 
 *Made from the code by `python -m segtrail.config.describe > docs/config.md`; a test keeps the two equal.*
 
-`config/config.yaml` says what a run is; any of its keys can be laid over with `--configfile FILE` or `--config
-key=value`. It names studies (`config/studies/<study>.yaml`) and data sets (`config/datasets/<name>.yaml`). A
-study states the paper's protocol; `scales.<scale>` in it, and then `overrides.<study>` of the run, are laid over
-it: mappings key by key, everything else (lists too) replaced whole. An unknown key is an error that names the key,
-the value and what is allowed.
+`config/config.yaml` says what a run is; any of its keys can be laid over with `--configfile FILE` or
+`--config key=value`. It names studies (`config/studies/<study>.yaml`) and data sets
+(`config/datasets/<name>.yaml`). A study states the paper's protocol; `scales.<scale>` in it, and then
+`overrides.<study>` of the run, are laid over it: mappings key by key, everything else (lists too) replaced
+whole. An unknown key is an error that names the key, the value and what is allowed.
 
 Spacings and shapes are in (x, y, z) and mm; `null` keeps an axis as it is.
 """

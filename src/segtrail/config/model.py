@@ -13,7 +13,7 @@ class Dropout(Strict):
 
 
 class Plateau(Strict):
-    """Learning rate × factor when the mean validation Dice has not risen by `threshold` in `patience` epochs."""
+    """Learning rate × factor when mean validation Dice has not risen by `threshold` in `patience` epochs."""
 
     factor: float = Field(default=0.5, gt=0, lt=1)
     patience: PositiveInt = 10

@@ -41,7 +41,13 @@ def refresh(folder: Path, listing: Listing, dataset: Dataset, root: Path, jobs: 
         key = "problem" if isinstance(outcome, DataError) else "found"
         content[key] = outcome.as_dict()
         write_json(folder / f"{subject.id}.json", content)
-    known = {f"{subject.id}.json" for subject in listing.subjects}
+    for subject in listing.refused:
+        problem = next(problem for problem in listing.problems if problem.subject == subject.id)
+        content = {"files": {}, "problem": problem.as_dict()}
+        path = folder / f"{subject.id}.json"
+        if not path.exists() or read_json(path) != content:
+            write_json(path, content)
+    known = {f"{subject.id}.json" for subject in (*listing.subjects, *listing.refused)}
     for stale in {path.name for path in folder.glob("*.json")} - known:
         (folder / stale).unlink()
 

@@ -34,5 +34,8 @@ class Listing:
 
     subjects: list[Subject]  # complete and labelled, sorted by id
     problems: list[DataError] = field(default_factory=list)  # what the pipeline refuses
+    refused: list[Subject] = field(
+        default_factory=list
+    )  # those of the problems, where it is clear who is meant
     warnings: list[str] = field(default_factory=list)  # odd, and left out or accepted
     labelled: frozenset[str] = frozenset()  # patients with a reference label, refused ones too

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 REGIONS = ("volume", "box")
 SLACK = 1e-3
-FLOAT32_OF_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
-FEW = 5  # members up to which a subset's sum is cheaper by additions than in the matrix product
+FEW = 10  # members up to which a subset's sum is cheaper by additions than in the matrix product
 BLOCK = 8192  # voxels per matrix product: a block of every subset's mean stays in the cache
 CHUNK = 2048  # voxels at a time in the kernel
 LANES = 64  # clip^(CHUNK / LANES) must not underflow: SMALLEST_CLIP^32 = 1e-288
@@ -263,8 +262,9 @@ def _as_float32(block: NDArray[np.floating], buffer: NDArray[np.float32]) -> NDA
     """The block copied into the buffer: contiguous, writable and float32 whatever the caller has, so that one
     compilation of the kernel serves all."""
     copy = buffer[: block.size].reshape(block.shape)
-    if block.dtype == np.float16:  # by table: three times as fast as numpy's conversion
-        np.take(FLOAT32_OF_FLOAT16, block.view(np.uint16), out=copy, mode="clip")
+    if block.dtype == np.float16:
+        flat = copy.reshape(-1)
+        _widen(np.array(block, order="C").view(np.uint16).reshape(-1), flat.view(np.uint32), flat)
     else:
         np.copyto(copy, block, casting="same_kind")
     return copy
@@ -307,6 +307,22 @@ def _check(
 
 def _ratio(total: np.float64, n: np.int64) -> float:
     return float(total / n) if n else float("nan")
+
+
+@numba.njit(cache=True, nogil=True)
+def _widen(halves, bits, out):  # type: ignore[no-untyped-def]
+    """float16 to float32, several times as fast as numpy's conversion, for values from 0 on.
+
+    What is below 0, infinite or NaN becomes a number above 65535, which is no probability either.
+
+    halves: (n,) uint16, the float16 bit patterns. out: (n,) float32, and `bits` the same memory as uint32.
+    """
+    for i in range(halves.size):  # the exponent's bias is 15 in one format and 127 in the other
+        bits[i] = (np.uint32(halves[i]) << np.uint32(13)) + np.uint32((127 - 15) << 23)
+    for i in range(halves.size):
+        h = halves[i]
+        no_exponent = (h < 0x400) | (h == 0x8000)  # subnormal, 0 or −0
+        out[i] = np.float32(h & 0x3FF) * np.float32(2.0**-24) if no_exponent else out[i]
 
 
 @numba.njit(cache=True, nogil=True)

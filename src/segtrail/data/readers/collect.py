@@ -86,7 +86,13 @@ class Finds:
         labelled = frozenset(subject.patient for subject, _ in self.found if subject.label)
         usable = self._labelled([(subject, shelf) for subject, shelf in self.found if subject.id not in bad])
         subjects = sorted(filter(self._reachable, usable), key=lambda subject: subject.id)
-        return Listing(subjects, self.problems, self.warnings, labelled)
+        return Listing(subjects, self.problems, self.refused(), self.warnings, labelled)
+
+    def refused(self) -> list[Subject]:
+        """The subjects with a problem, each once: a split counts them before they are left out."""
+        bad = {problem.subject for problem in self.problems}
+        by_id = {s.id: s for s, _ in self.found if s.id in bad and IDENTIFIER.fullmatch(s.id)}
+        return [by_id[name] for name in sorted(by_id)]
 
     def _bad_names(self) -> set[str]:
         names = {subject.id for subject, _ in self.found if not IDENTIFIER.fullmatch(subject.id)}
