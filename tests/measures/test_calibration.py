@@ -14,8 +14,8 @@ from monai.metrics import compute_dice
 from sklearn.metrics import brier_score_loss, confusion_matrix, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from segtrail.measures import calibration
-from segtrail.measures.calibration import REGIONS, SLACK, foreground_box, tally, tally_subsets, tally_volume
+from segtrail.measures import calibration, kernels
+from segtrail.measures.calibration import REGIONS, foreground_box, tally, tally_subsets, tally_volume
 
 FIELDS = list(calibration.Tally.__dataclass_fields__)
 
@@ -73,7 +73,10 @@ def test_agrees_with_scikit_learn_torchmetrics_and_monai(classes, bins):
     rng = np.random.default_rng(classes * bins)
     p = softmax_field(rng, classes, 50_000)
     y = rng.integers(0, classes, p.shape[1]).astype(np.uint8)
-    got, labels = tally(p, y, np.zeros(len(y), bool), bins)
+    box = rng.random(len(y)) < 0.3
+    got, labels = tally(p, y, box, bins)
+    for (region, name), value in plain(p, y, box, bins).items():
+        assert getattr(got, name)(region) == pytest.approx(value, abs=1e-6), (region, name)
     p64 = p.astype(float) / p.astype(float).sum(axis=0)
     assert got.nll("volume") == pytest.approx(log_loss(y, p64.T, labels=range(classes)), abs=1e-6)
     # scikit-learn leaves the second of two classes out by default
@@ -147,7 +150,9 @@ def test_unnormalised_sigmoids_are_taken_as_they_are():
 
 
 def test_rounding_above_one_counts_as_one():
-    got, _ = tally(np.array([[1 + SLACK / 2]], np.float32), np.zeros(1, np.uint8), np.ones(1, bool), 10)
+    got, _ = tally(
+        np.array([[1 + kernels.SLACK / 2]], np.float32), np.zeros(1, np.uint8), np.ones(1, bool), 10
+    )
     assert (got.nll("box"), got.ece_conf("box"), got.bin_n[0, 9]) == (0, 0, 1)
 
 
@@ -163,7 +168,7 @@ def test_what_is_no_probability_is_refused(bad, dtype):
 def test_every_float16_is_widened_exactly_or_refused():
     every = np.arange(2**16, dtype=np.uint16).view(np.float16)
     out = np.empty(2**16, np.float32)
-    calibration._widen(every.view(np.uint16), out.view(np.uint32), out)
+    kernels.widen(every.view(np.uint16), out.view(np.uint32), out)
     with np.errstate(invalid="ignore"):
         finite = every >= 0
     finite &= np.isfinite(every)
@@ -305,7 +310,7 @@ def test_read_only_and_strided_arrays_give_the_same():
         array.setflags(write=False)
     got, _ = tally(voxels_first.T, y, box, 10)
     np.testing.assert_array_equal(got.log_loss, expected.log_loss)
-    assert len(calibration._add_voxels.signatures) == 1, "the kernel was compiled for a second type"
+    assert len(kernels.add_voxels.signatures) == 1, "the kernel was compiled for a second type"
 
 
 def test_box_is_widened_in_millimetres_in_plane_and_in_slices():
@@ -331,9 +336,9 @@ def test_box_is_clipped_to_the_image_and_empty_without_foreground():
 @pytest.mark.slow
 def test_a_second_process_does_not_compile_again():
     script = (
-        "import numpy as np; from segtrail.measures import calibration as c;"
-        "c.tally(np.ones((1, 1)), np.zeros(1, np.uint8), np.zeros(1, bool), 10);"
-        "s = c._add_voxels.stats; print(sum(s.cache_hits.values()), sum(s.cache_misses.values()))"
+        "import numpy as np; from segtrail.measures import calibration, kernels;"
+        "calibration.tally(np.ones((1, 1)), np.zeros(1, np.uint8), np.zeros(1, bool), 10);"
+        "s = kernels.add_voxels.stats; print(sum(s.cache_hits.values()), sum(s.cache_misses.values()))"
     )
     runs = [subprocess.check_output([sys.executable, "-c", script], text=True).split() for _ in range(2)]
     assert runs[1] == ["1", "0"]
