@@ -21,8 +21,25 @@ MAX_ERROR = 2.0**-12
 class Posterior:
     """What each member says about one subject."""
 
-    probabilities: NDArray[np.float16]  # (members, Z, K, Y, X), on disk until read
+    path: Path
     about: dict[str, Any]
+
+    @property
+    def members(self) -> int:
+        return int(self.about["shape"][0])
+
+    @property
+    def probabilities(self) -> NDArray[np.float16]:
+        """(members, Z, K, Y, X), on disk until read."""
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+    def slices(self) -> Iterator[NDArray[np.float16]]:
+        """Z arrays (members, K, Y, X), one in memory at a time.
+
+        The file is mapped anew for each slice: pages of a mapping that stays would count as the job's memory.
+        """
+        for z in range(self.about["shape"][1]):
+            yield np.array(self.probabilities[:, z])
 
 
 def array_path(folder: str | Path, dataset: str, subject: str) -> Path:
@@ -84,4 +101,4 @@ def load(folder: str | Path, dataset: str, subject: str) -> Posterior:
     found = {name: about.get(name) for name in expected}
     if found != expected or about["dtype"] != "float16":
         raise ArtifactError(f"described as {found}", subject=subject, file=path, expected=str(expected))
-    return Posterior(array, about)
+    return Posterior(path, about)

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 from safetensors import safe_open
 
 from ..files import atomic, read_json
@@ -14,7 +15,7 @@ SUBJECT_COLUMNS = ["cohort", "dataset", "part", "patient", "subject", "site", "g
 
 def concatenate(parts: Iterable[str | Path], out: str | Path) -> None:
     """Writes the rows of all `parts` (parquet of equal columns) in the given order."""
-    write_parquet(pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True), out)
+    write_parquet(pa.concat_tables([parquet.read_table(part) for part in parts]), out)
 
 
 def collect_members(weights: Iterable[str | Path], out: str | Path) -> None:
@@ -28,7 +29,7 @@ def collect_members(weights: Iterable[str | Path], out: str | Path) -> None:
             about = json.loads(file.metadata()["segtrail"])
         place = {"cohort": path.parents[2].name, "model": path.parent.name, "member": path.stem}
         rows.append(place | about["training"] | {"key": about["key"]})
-    write_parquet(pd.DataFrame(rows), out)
+    write_parquet(pa.Table.from_pylist(rows), out)
 
 
 def collect_subjects(folders: Iterable[str | Path], out: str | Path) -> None:
@@ -41,9 +42,10 @@ def collect_subjects(folders: Iterable[str | Path], out: str | Path) -> None:
         for folder in map(Path, folders)
         for subject in read_json(folder / "manifest.json")["subjects"]
     ]
-    write_parquet(pd.DataFrame(rows, columns=SUBJECT_COLUMNS), out)
+    schema = pa.schema([(name, pa.string()) for name in SUBJECT_COLUMNS])
+    write_parquet(pa.Table.from_pylist(rows, schema), out)
 
 
-def write_parquet(table: pd.DataFrame, out: str | Path) -> None:
+def write_parquet(table: pa.Table, out: str | Path) -> None:
     with atomic(out) as temporary:
-        table.to_parquet(temporary, index=False)
+        parquet.write_table(table, temporary)

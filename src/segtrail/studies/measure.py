@@ -1,12 +1,12 @@
 """Rows of measures from posteriors and references: one streaming pass over a subject for all predictors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..config import Box, Measures, Predictor
@@ -18,10 +18,33 @@ from ..measures.surface import hd95
 from ..posterior import store
 from .collect import write_parquet
 
-_PLACE = ["study", "cohort", "dataset", "part", "subject"]
-_DRAW = ["predictor", "size", "draw"]
-ROW_COLUMNS = [*_PLACE, "site", "model", *_DRAW, "samples", "segment", "region", "measure", "value", "n"]
-RELIABILITY_COLUMNS = [*_PLACE, *_DRAW, "region", "bin", "count", "confidence", "correct"]
+_PLACE = [(name, pa.string()) for name in ("study", "cohort", "dataset", "part", "subject")]
+_DRAW = [("predictor", pa.string()), ("size", pa.int64()), ("draw", pa.int64())]
+ROWS = pa.schema(
+    [
+        *_PLACE,
+        ("site", pa.string()),
+        ("model", pa.string()),
+        *_DRAW,
+        ("samples", pa.int64()),
+        ("segment", pa.int64()),
+        ("region", pa.string()),
+        ("measure", pa.string()),
+        ("value", pa.float64()),
+        ("n", pa.int64()),
+    ]
+)
+RELIABILITY = pa.schema(
+    [
+        *_PLACE,
+        *_DRAW,
+        ("region", pa.string()),
+        ("bin", pa.int64()),
+        ("count", pa.int64()),
+        ("confidence", pa.float64()),
+        ("correct", pa.int64()),
+    ]
+)
 
 
 @dataclass
@@ -68,7 +91,8 @@ def draws_of(name: str, predictor: Predictor, members: int, seed: int) -> list[D
 
 
 def measure_subject(
-    probabilities: NDArray[np.float16],
+    slices: Iterable[NDArray[np.float16]],
+    members: int,
     prepared: Prepared,
     predictors: Mapping[str, Predictor],
     box: Box,
@@ -77,23 +101,21 @@ def measure_subject(
 ) -> SubjectMeasures:
     """All measures of the predictors that read one posterior, for one subject.
 
-    `probabilities` is (members, Z, K, Y, X), on disk or in memory; it is read slice by slice.
+    `slices` are Z arrays (members, K, Y, X) of probabilities, one in memory at a time.
     """
-    members, depth, classes, height, width = probabilities.shape
     draws = [
         draw for name, predictor in predictors.items() for draw in draws_of(name, predictor, members, seed)
     ]
-    maps = {draw: np.empty((classes, depth, height, width), np.float16) for draw in draws if draw.keep_map}
+    maps: dict[Draw, list[NDArray[np.float16]]] = {draw: [] for draw in draws if draw.keep_map}
 
-    def slices() -> Iterator[NDArray[np.float16]]:
-        for z in range(depth):
-            stack = np.ascontiguousarray(probabilities[:, z])
+    def mapped() -> Iterator[NDArray[np.float16]]:
+        for stack in slices:
             for draw, kept in maps.items():
-                kept[:, z] = stack[list(draw.members)].mean(axis=0, dtype=np.float32)
+                kept.append(stack[list(draw.members)].mean(axis=0, dtype=np.float32).astype(np.float16))
             yield stack
 
     tallies, labels = tally_volume(
-        slices(),
+        mapped(),
         prepared.label,
         foreground_box(prepared.label, prepared.spacing_zyx, box.in_plane_mm, box.slices),
         np.array([[member in draw.members for member in range(members)] for draw in draws]),
@@ -102,7 +124,9 @@ def measure_subject(
         keep=np.array([draw.with_surface for draw in draws]),
     )
     segmentations = iter(labels)
-    result = SubjectMeasures(maps={f"{draw.predictor}__M{draw.size}": kept for draw, kept in maps.items()})
+    result = SubjectMeasures(
+        maps={f"{draw.predictor}__M{draw.size}": np.stack(kept, axis=1) for draw, kept in maps.items()}
+    )
     for draw, tally in zip(draws, tallies, strict=True):
         segmentation = next(segmentations) if draw.with_surface else None
         if draw.in_rows:
@@ -173,7 +197,9 @@ def measure_chunk(
     Path(out.maps).mkdir(parents=True, exist_ok=True)
     for prepared in load_folder(arrays):
         posterior = store.load(posteriors, prepared.dataset, prepared.subject)
-        found = measure_subject(posterior.probabilities, prepared, predictors, box, settings, seed)
+        found = measure_subject(
+            posterior.slices(), posterior.members, prepared, predictors, box, settings, seed
+        )
         about = {**place, "dataset": prepared.dataset, "part": prepared.part, "subject": prepared.subject}
         samples = posterior.about["samples"]
         rows += [
@@ -182,5 +208,5 @@ def measure_chunk(
         reliability += [{**about, **row} for row in found.reliability]
         with atomic(Path(out.maps) / file_name(prepared.dataset, prepared.subject)) as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **found.maps)
-    write_parquet(pd.DataFrame(rows, columns=ROW_COLUMNS), out.measures)
-    write_parquet(pd.DataFrame(reliability, columns=RELIABILITY_COLUMNS), out.reliability)
+    write_parquet(pa.Table.from_pylist(rows, ROWS), out.measures)
+    write_parquet(pa.Table.from_pylist(reliability, RELIABILITY), out.reliability)
