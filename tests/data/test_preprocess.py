@@ -11,12 +11,14 @@ import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 from scans import SHAPE, SPACING, affine_of, ball, cohort, noise, write, zyx
 from scipy import stats
+from scipy.spatial.transform import Rotation
 
 from segtrail.data.geometry import Geometry
 from segtrail.data.items import Item
 from segtrail.data.preprocess import population_statistics, prepare, to_original_grid
 from segtrail.data.readers import list_subjects
 from segtrail.data.subject import Subject
+from segtrail.data.volumes import write_nifti
 from segtrail.errors import ConfigError, DataError
 
 
@@ -268,6 +270,32 @@ def test_without_resampling_the_round_trip_is_exact(subject):
     prepared = prepare(subject, "d", "test", cohort(*steps))
     back = to_original_grid(prepared.label, prepared.geometry, order=0)
     np.testing.assert_array_equal(back, np.array([0, 2, 1])[ball(SHAPE)])
+
+
+def test_a_map_written_back_opens_on_the_scans_own_grid(tmp_path):
+    """As a viewer sees it: over the scan, in its place in mm, from its file alone."""
+    shape, affine = (40, 36, 9), np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", (10, -5, 20), degrees=True).as_matrix() @ np.diag(
+        (-1.2, -1, 4)
+    )
+    affine[:3, 3] = (60, 40, -12)
+    for name, array in (("t2", noise(shape)[0]), ("seg", ball(shape))):
+        nib.save(nib.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
+    subject = Subject("s", "s", {"t2": tmp_path / "t2.nii.gz"}, tmp_path / "seg.nii.gz")
+    steps = (
+        {"step": "resample_to_spacing", "spacing": [0.9, 1.1, 3]},
+        {"step": "centre_crop_or_pad", "shape": [60, 24, None]},
+    )
+    prepared = prepare(subject, "d", "test", cohort(*steps, channels=["t2"], classes=(1, 2)))
+    label = to_original_grid(prepared.label, prepared.geometry, order=0)
+    write_nifti(tmp_path / "back.nii.gz", label, prepared.geometry.source_affine)
+
+    scan, back, truth = (nib.load(tmp_path / f"{name}.nii.gz") for name in ("t2", "back", "seg"))
+    assert back.shape == scan.shape
+    np.testing.assert_array_equal(back.affine, scan.affine)
+    for k in (1, 2):
+        ours, theirs = (np.asarray(image.dataobj) == k for image in (back, truth))
+        assert 2 * (ours & theirs).sum() > 0.93 * (ours.sum() + theirs.sum())
 
 
 def test_colour_pictures_are_single_slices(tmp_path):

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 NAN = float("nan")
 
@@ -120,6 +119,8 @@ def pearson(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Correlation
     n = len(first)
     if n < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Correlation(NAN, NAN, n, NAN, NAN)
+    from scipy import stats  # a second that jobs without statistics can spare
+
     result = stats.pearsonr(first, second)
     low, high = result.confidence_interval(confidence) if n > 3 else (NAN, NAN)
     return Correlation(float(result.statistic), float(result.pvalue), n, float(low), float(high))
@@ -131,6 +132,8 @@ def _defined(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _bootstrap(values: NDArray[np.float64], n: int, rng: np.random.Generator, confidence: float):  # type: ignore[no-untyped-def]
+    from scipy import stats
+
     # Batches bound the memory: 1000 resamples of 1000 cases are 8 MB.
     return stats.bootstrap(
         (values,),

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ..config import Run, Study
 from ..measures.statistics import logit_dice
@@ -147,6 +146,8 @@ def reduction_interval(
     """95 % percentile bootstrap over cases of `reduction`; NaN with fewer than two cases."""
     if len(before) < 2:
         return float("nan"), float("nan")
+    from scipy import stats  # a second that most jobs can spare
+
     found = stats.bootstrap(
         (before, after),
         reduction,

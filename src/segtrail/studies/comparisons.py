@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ..config.results import (
     PER_SEGMENT,
@@ -205,6 +204,8 @@ def _tested_groups(
         return replace(known, effect=effect, n=n, reason=f"{len(a)} and {len(b)} cases are too few")
     smallest = 2.0 / comb(n, len(a))
     resamples = trials.resamples(smallest)
+    from scipy import stats  # a second that most jobs can spare
+
     found = stats.bootstrap(
         (a, b),
         lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),

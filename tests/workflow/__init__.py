@@ -1,0 +1,1 @@
+"""A package, so that these tests can import from their conftest.py."""
