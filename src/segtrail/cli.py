@@ -46,6 +46,20 @@ def check(
     raise typer.Exit(1 if report.problems else 0)
 
 
+@app.command()
+def summary(
+    run: Annotated[str, typer.Option(help="the tree under results/")] = "demo",
+    results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
+) -> None:
+    """Prints the verdicts on a run's cells, table by table, and where its report is."""
+    from .studies.summary import show
+
+    try:
+        show(results / run)
+    except SegtrailError as error:
+        _stop(error)
+
+
 def _described(name: str, root: Path) -> Dataset:
     """The data set of a YAML under config/datasets, here or in the repository, or else a bare layout."""
     from .data.readers import READERS, default_dataset

@@ -49,7 +49,7 @@ class Layout:
     @cached_property
     def planned(self) -> dict[str, list[PlannedSubject]]:
         """What the phantom rules will write; empty in a run on real scans."""
-        if not self.run.phantom:
+        if not self.run.drawn:
             return {}
         return {
             name: phantoms.plan(name, dataset, dataset.phantoms[self.run.scale])
@@ -59,7 +59,7 @@ class Layout:
     @cached_property
     def subjects(self) -> dict[str, list[Subject] | list[PlannedSubject]]:
         """Every subject of each data set, by name only."""
-        if self.run.phantom:
+        if self.run.drawn:
             return dict(self.planned)
         return {name: self.known(name) for name in self.run.datasets}
 
@@ -85,7 +85,7 @@ class Layout:
         """
         for name, dataset in self.run.datasets.items():
             folder = self.data(name) / "records"
-            if not self.run.phantom or any(folder.glob("*.json")):
+            if not self.run.drawn or (any(folder.glob("*.json")) and self.root(name).exists()):
                 records.refresh(folder, self.listing(name), dataset, self.root(name), jobs)
                 self.stop_if_bad(name)
 
@@ -121,9 +121,19 @@ class Layout:
         return self.study(study) / cohort
 
     def split(self, study: str, cohort: str) -> dict[str, list[tuple[str, str]]]:
-        """part → (data set, subject id), before bad subjects are left out."""
+        """part → (data set, subject id), before bad subjects are left out.
+
+        Raises ConfigError if nobody is there to train, validate or test on.
+        """
         chosen = self.run.studies[study].cohorts[cohort]
-        return split({name: matching(self.subjects[name], chosen) for name in chosen.datasets}, chosen.split)
+        parts = split({name: matching(self.subjects[name], chosen) for name in chosen.datasets}, chosen.split)
+        if missing := [part for part in ("train", "val", "test") if part not in parts]:
+            raise ConfigError(
+                f"{study}: cohorts.{cohort}.split has no part {', '.join(missing)}",
+                expected="at least train, val and test",
+                remedy="add it to parts or to the list; with folds, give val",
+            )
+        return parts
 
     def chunks(self, study: str, cohort: str) -> dict[str, list[tuple[str, str]]]:
         """chunk → (data set, subject id): train and val whole, the others in pieces."""

@@ -10,6 +10,7 @@ from segtrail.config.describe import markdown
 from segtrail.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+MC_DROPOUT = {"title": "twice", "model": "ce_dropout", "kind": "mc_dropout", "samples": 7}
 BASE: dict[str, Any] = {"run": "r", "scale": "demo", "studies": ["mehrtash2020"]}
 
 
@@ -65,6 +66,14 @@ def test_the_paper_scale_is_the_printed_protocol():
         (
             {"overrides": {"mehrtash2020": {"models": {"ce": {"members": 1}}}}},
             ["ce_ensemble", "members"],
+        ),
+        (
+            {"scale": "paper", "overrides": {"mehrtash2020": {"predictors": {"more": MC_DROPOUT}}}},
+            ["predictors.more", "samples 7", "ce_dropout has 50"],
+        ),
+        (
+            {"overrides": {"mehrtash2020": {"predictors": {"once-more": MC_DROPOUT}}}},
+            ["predictors.once-more", "[A-Za-z0-9_]+"],
         ),
     ],
 )

@@ -175,9 +175,25 @@ def test_folder_with_one_channel_and_with_pictures(tmp_path):
     put(tmp_path / "labels" / "a_seg.nii.gz", mask(1))
     (subject,) = list_subjects(tmp_path, dataset("folder", ["ct"], [0, 1])).subjects
     assert subject.channels["ct"].name == "a.nii"
+    put(tmp_path / "p" / "images" / "a.png", np.zeros((5, 6, 3), np.uint8))
+    put(tmp_path / "p" / "labels" / "a_seg.png", np.zeros((5, 6), np.uint8))
     colours = dataset("folder", ["red", "green", "blue"], [0, 1])
-    (subject,) = list_subjects(tmp_path, colours).subjects
-    assert len(set(subject.channels.values())) == 1
+    (subject,) = list_subjects(tmp_path / "p", colours).subjects
+    assert [path.name for path in subject.channels.values()] == ["a.png"] * 3
+
+
+def test_one_scan_in_a_folder_does_not_stand_for_two_channels(tmp_path):
+    put(tmp_path / "images" / "a.nii.gz", scan())
+    put(tmp_path / "labels" / "a.nii.gz", mask(1))
+    two = dataset("folder", ["t1", "t2"], [0, 1])
+    (problem,) = list_subjects(tmp_path, two).problems
+    complete(problem, "missing: t1, t2", "a_t1.nii.gz")
+    for channel in two.channels:
+        put(tmp_path / "images" / f"a_{channel}.nii.gz", scan())
+    listing = list_subjects(tmp_path, two)
+    (subject,) = listing.subjects
+    assert [path.name for path in subject.channels.values()] == ["a_t1.nii.gz", "a_t2.nii.gz"]
+    assert listing.warnings == ["images: 1 whose name ends in no channel, left aside"]
 
 
 def test_order_does_not_depend_on_the_disk(tmp_path):

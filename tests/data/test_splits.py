@@ -1,17 +1,19 @@
 """Splits: sizes, proportions, and what must have no influence on them."""
 
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segtrail.config import Split
-from segtrail.data.splits import check_leaks, leave_out, split
-from segtrail.errors import ConfigError, DataError
+from segtrail.data.splits import check_leaks, split
+from segtrail.errors import ConfigError
 
 # The first stratified split of a process imports scipy.optimize, so there is no deadline.
 repeatable = settings(deadline=None, derandomize=True)
@@ -233,6 +235,7 @@ def test_list_of_patients_and_images(tmp_path: Path):
         ({"trian": ["p0"]}, "with the keys"),
         ({"train": [["p0"]]}, "list of ids"),
         ({"train": []}, "none empty"),
+        ({"train": ["p0"], "val": ["p1"], "valid": ["p2"]}, "twice, as val and as valid"),
         (["p0"], "a JSON list"),
     ],
 )
@@ -264,12 +267,9 @@ def test_leaks_are_found():
             check_leaks(parts, subjects)
 
 
-def test_rejected_subjects_leave_and_all_others_stay():
-    parts = split({"d": images(10)}, rule(parts={"train": {"size": 6}, "test": {"size": 4}}))
-    bad = [parts["train"][0], parts["train"][3], ("d", "in no part")]
-    kept, lost = leave_out(parts, bad)
-    assert lost == {"train": 2, "test": 0}
-    assert kept["test"] == parts["test"]
-    assert kept["train"] == [key for key in parts["train"] if key not in bad]
-    with pytest.raises(DataError, match="all 4 subjects of part test"):
-        leave_out(parts, parts["test"])
+def test_the_documented_splits_are_valid():
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    shown = [yaml.safe_load(block)["split"] for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    rules = [Split.model_validate(values) for values in shown]
+    for kind in ("parts", "folds", "list", "stratify"):
+        assert any(getattr(rule, kind) for rule in rules), kind

@@ -67,9 +67,9 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, number, caplog):
     undisturbed = train(tmp_path / "undisturbed", one, **changes)
     killed = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, Path(__file__).with_name("trainings.py"), str(killed)])
-    state = killed / "resume" / "state.safetensors"
+    folder = killed / "resume"
     deadline = time.monotonic() + 60
-    while not state.exists() or len(load_tensors(state)[1]["history"]) < 3:
+    while not any(len(load_tensors(state)[1]["history"]) > 2 for state in folder.glob("[!.]*.safetensors")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -83,23 +83,38 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, number, caplog):
     assert "goes on after epoch" in caplog.text
     assert resumed.read_bytes() == undisturbed.read_bytes()
     assert resumed.with_suffix(".csv").read_bytes() == undisturbed.with_suffix(".csv").read_bytes()
-    assert not state.parent.exists()
+    assert not folder.exists()
+
+
+def test_another_configuration_begins_anew_beside_a_state_that_was_left(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training.shutil, "rmtree", lambda path: None)  # as if killed just before the end
+        train(tmp_path, model())
+    (left,) = (tmp_path / "resume").glob("*.safetensors")
+    changed = train(tmp_path, model(training={"learning_rate": 0.02})).read_bytes()
+    assert changed == train(tmp_path / "fresh", model(training={"learning_rate": 0.02})).read_bytes()
+    assert not left.parent.exists()
 
 
 def test_state_of_another_training_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(training.shutil, "rmtree", lambda path: None)  # as if killed just before the end
-    train(tmp_path, model())
-    with pytest.raises(ArtifactError, match="another training"):
-        train(tmp_path, model(training={"learning_rate": 0.02}))
-    with pytest.raises(ArtifactError, match="another training"):
+    with monkeypatch.context() as patch:
+        patch.setattr(training.shutil, "rmtree", lambda path: None)
+        train(tmp_path, model())
+        (first,) = (tmp_path / "resume").glob("*.safetensors")
         train(tmp_path, model(), train=subjects(6, seed=9))
-    train(tmp_path, model())
+    (second,) = set((tmp_path / "resume").glob("*.safetensors")) - {first}
+    second.replace(first)
+    with pytest.raises(ArtifactError, match="another training"):
+        train(tmp_path, model())
 
 
-def test_damaged_state_is_refused(tmp_path):
-    (tmp_path / "resume").mkdir()
-    (tmp_path / "resume" / "state.safetensors").write_bytes(b"half a file")
-    with pytest.raises(ArtifactError, match=r"state\.safetensors"):
+def test_damaged_state_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training.shutil, "rmtree", lambda path: None)
+        train(tmp_path, model())
+    (state,) = (tmp_path / "resume").glob("*.safetensors")
+    state.write_bytes(b"half a file")
+    with pytest.raises(ArtifactError, match=state.name):
         train(tmp_path, model())
 
 

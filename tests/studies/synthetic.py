@@ -69,6 +69,7 @@ def run(
         seed=seed,
         on_bad_subject="stop",
         phantom=phantom,
+        drawn=phantom,
         roots={},
         datasets={},
         studies={NAME: study},
@@ -115,7 +116,7 @@ def members(study: config.Study, seed: int = 0) -> pd.DataFrame:
                         "epochs": epochs,
                         "best_epoch": epochs - int(rng.integers(1, 10)),
                         "val_dice": float(rng.uniform(0.6, 0.8)),
-                        "dead_classes": "2" if name == "dice" and member == 1 else "",
+                        "dead_classes": "1,2" if name == "dice" and member == 1 else "",
                         "restarts": 0,
                         "parameters": 490_000,
                     }

@@ -149,6 +149,16 @@ def test_reduction_is_of_the_means_over_the_same_cases(table):
     assert cell["boot_lo"] < cell["reproduced"] < cell["boot_hi"]
 
 
+def test_a_reduction_counts_the_cases_that_it_leaves_out():
+    measures = MEASURES.copy()
+    place = ("text", "-", "NLL reduction M=5 heart %")
+    mine = (measures["measure"] == "nll") & (measures["region"] == "box") & (measures["subject"] == "test000")
+    measures.loc[mine, "value"] = np.nan
+    whole, less = (computed(only(place), measures=found).iloc[0] for found in (MEASURES, measures))
+    assert (less["n"], less["n_undefined"]) == (whole["n"] - 1, 1)
+    assert whole["n_undefined"] == 0
+
+
 def test_correlations_keep_a_wrong_sign():
     measures = MEASURES.copy()
     entropy = measures["measure"] == "seg_entropy"

@@ -110,6 +110,15 @@ def test_a_study_without_claims_has_an_empty_table(tmp_path):
     assert list(schema.read_csv(tmp_path / "claims.csv", schema.CLAIMS).columns) == list(table.columns)
 
 
+@pytest.mark.parametrize(("phantom", "named"), [(True, "phantom"), (False, "real")])
+def test_every_row_says_what_data_it_comes_from(phantom, named):
+    stated = claim(paired("dice_ensemble", "ce"))
+    study = STUDY.model_copy(update={"claims": [Claim.model_validate(stated)]})
+    run = synthetic.run(study, phantom=phantom)
+    table = evaluated(stated, run=run)
+    assert set(table["data"]) == {named}
+
+
 def test_correction_is_over_all_parts_of_the_study():
     alone = evaluated(claim(paired("dice", "ce")))
     among = evaluated(

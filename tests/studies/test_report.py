@@ -158,7 +158,7 @@ def test_members_with_a_dead_class_and_excluded_subjects_are_named(
     subjects.to_parquet(path)
     page = Page(write(run, tmp_path))
     assert "1 of 6" in page.text
-    assert "member 1: myocardium" in page.text
+    assert "member 1: right ventricle, myocardium" in page.text
     assert f"{subjects.loc[heart, 'subject']}: label is <empty>" in page.text
 
 

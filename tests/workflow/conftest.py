@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "workflow", "config")
+PARTS = ("Snakefile", "workflow", "config", "environment.yml")  # environment.yml: the rules name it
 
 
 @dataclass(frozen=True)

@@ -121,3 +121,15 @@ def results_hash(study, *sections):
     content = RUN.studies[study].model_dump(mode="json", exclude=others)
     titles = {name: dataset.title for name, dataset in RUN.datasets.items()}
     return config_hash(content, RUN.absent[study], RUN.phantom, titles)
+
+
+def problems_hash(dataset):
+    """What the layout of a data root itself shows to be wrong; a phantom of this run has nothing wrong."""
+    problems = [] if RUN.drawn else LAYOUT.listing(dataset).problems
+    return sha256_of([problem.as_dict() for problem in problems])[:16]
+
+
+def sampled_by(wildcards):
+    """Kind and T of the predictors that read one posterior; they agree in both."""
+    (found,) = {(p.kind == "mc_dropout", p.samples) for p in measured_by(wildcards).values()}
+    return found

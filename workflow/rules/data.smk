@@ -6,7 +6,7 @@
 # descends from it. No input is ancient(): Snakemake 9.27 does not look for further reasons to run a job whose
 # ancient input is made by a job that runs.
 
-if RUN.phantom:
+if RUN.drawn:
 
     for dataset, planned in LAYOUT.planned.items():
 
@@ -47,6 +47,8 @@ rule index:
     conda:
         "../../environment.yml"
     params:
+        # What has no record of its own: an id that two subjects have, a folder that cannot be read.
+        problems=lambda wildcards: problems_hash(wildcards.dataset),
         code=code_hash("data.records"),
     script:
         "../scripts/index.py"
@@ -98,6 +100,7 @@ rule preprocess:
         f"{TREE}/benchmarks/{{study}}/{{cohort}}/preprocess_{{chunk}}.tsv"
     conda:
         "../../environment.yml"
+    threads: lambda wildcards: min(4, max(1, len(LAYOUT.chunks(wildcards.study, wildcards.cohort)[wildcards.chunk]) // 16))
     params:
         config=lambda wildcards: config_hash(cohort_of(wildcards).prepared_by()),
         subjects=lambda wildcards: LAYOUT.chunks(wildcards.study, wildcards.cohort)[wildcards.chunk],

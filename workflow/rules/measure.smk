@@ -13,13 +13,15 @@ rule measure:
         f"{TREE}/logs/{{study}}/{{cohort}}/measure_{{posterior}}_{{chunk}}.log",
     benchmark:
         f"{TREE}/benchmarks/{{study}}/{{cohort}}/measure_{{posterior}}_{{chunk}}.tsv"
+    # Before the next posterior is made: they are large.
+    priority: 10
     conda:
         "../../environment.yml"
     params:
         config=lambda wildcards: config_hash(
-            [measured_by(wildcards)[name].model_dump() for name in sorted(measured_by(wildcards))],
+            {name: p.model_dump(exclude={"title"}) for name, p in measured_by(wildcards).items()},
             cohort_of(wildcards).box,
-            RUN.studies[wildcards.study].measures,
+            RUN.studies[wildcards.study].measures.measured_by(),
         ),
         seed=RUN.seed,
         code=code_hash("studies.measure"),

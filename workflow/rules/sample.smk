@@ -20,6 +20,7 @@ rule sample:
     resources:
         gpu=1,
     params:
+        config=lambda wildcards: sampled_by(wildcards),
         seed=RUN.seed,
         code=code_hash("posterior.predict"),
     script:

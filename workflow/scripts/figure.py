@@ -7,4 +7,6 @@ with job(snakemake.log[0]):
     from segtrail.studies.figures import draw
 
     layout, wildcards = Layout.load(snakemake.config), snakemake.wildcards
-    draw(wildcards.figure, layout.study(wildcards.study), layout.run, wildcards.study)
+    study = layout.run.studies[wildcards.study]
+    chunks = {cohort: layout.test_chunks(wildcards.study, cohort) for cohort in study.cohorts}
+    draw(wildcards.figure, layout.study(wildcards.study), layout.run, wildcards.study, chunks)

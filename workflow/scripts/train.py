@@ -3,7 +3,7 @@
 from segtrail.joblog import job
 
 with job(snakemake.log[0]) as log:
-    from segtrail.data.preprocess import load_folder
+    from segtrail.data.prepared import load_folder
     from segtrail.layout import Layout
     from segtrail.models.training import train_member
 

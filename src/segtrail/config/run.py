@@ -15,6 +15,8 @@ from .dataset import Dataset
 from .study import Study, merged
 
 T = TypeVar("T", bound=BaseModel)
+# Every drawn data set holds this file: a root that has it is a phantom wherever it was moved.
+PHANTOM_MARKER = "phantom.json"
 
 
 class RunFile(Strict):
@@ -38,7 +40,8 @@ class Run(Strict):
     scale: str
     seed: int
     on_bad_subject: Literal["stop", "exclude"]
-    phantom: bool
+    drawn: bool = Field(description="no root is set: the workflow draws phantoms")
+    phantom: bool = Field(description="the scans are phantoms, drawn by this run or by another")
     roots: dict[str, Path]
     datasets: dict[str, Dataset]
     studies: dict[str, Study]
@@ -84,7 +87,8 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
         scale=wanted.scale,
         seed=wanted.seed,
         on_bad_subject=wanted.on_bad_subject,
-        phantom=not roots,
+        drawn=not roots,
+        phantom=not roots or any((root / PHANTOM_MARKER).exists() for root in roots.values()),
         roots=roots,
         datasets={name: loaded[name] for name in used},
         studies=studies,

@@ -1,6 +1,7 @@
 """A study: one paper as data."""
 
 import copy
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -26,6 +27,10 @@ class Measures(Strict):
         default=0.01, gt=0, lt=1, description="level of significance after Holm's correction"
     )
 
+    def measured_by(self) -> dict[str, Any]:
+        """The keys that shape rows of measures; the others are used on the rows."""
+        return self.model_dump(mode="json", include={"ece_bins", "nll_clip"})
+
 
 class Study(Strict):
     """One YAML under config/studies, after the run's scale and overrides have been merged in."""
@@ -41,6 +46,19 @@ class Study(Strict):
     figures: dict[str, Figure] = Field(default={})
 
     @model_validator(mode="after")
+    def names_are_words(self) -> "Study":
+        """They become parts of paths and patterns."""
+        for kind, names, pattern in (
+            ("cohorts", self.cohorts, "[A-Za-z0-9]+"),
+            ("models", self.models, "[A-Za-z0-9_]+"),
+            ("predictors", self.predictors, "[A-Za-z0-9_]+"),
+        ):
+            for name in names:
+                if not re.fullmatch(pattern, name):
+                    raise ValueError(f"{kind}.{name}: a name matches {pattern}")
+        return self
+
+    @model_validator(mode="after")
     def names_exist(self) -> "Study":
         for name, predictor in self.predictors.items():
             if predictor.model not in self.models:
@@ -50,8 +68,14 @@ class Study(Strict):
         for cohort in self.cohorts:
             for name in self.models:
                 self.model(cohort, name)
+            passes: dict[str, int | None] = {}
             for name, predictor in self.predictors.items():
                 chosen = self.predictor(cohort, name)
+                if passes.setdefault(chosen.posterior, chosen.samples) != chosen.samples:
+                    raise ValueError(
+                        f"predictors.{name}: samples {chosen.samples}, but another predictor of the model "
+                        f"{chosen.model} has {passes[chosen.posterior]}; they would share one posterior"
+                    )
                 members = self.model(cohort, predictor.model).members
                 if chosen.kind == "ensemble" and max([*chosen.sizes, *chosen.maps]) > members:
                     raise ValueError(

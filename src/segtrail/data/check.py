@@ -95,6 +95,15 @@ def check_dataset(root: Path, dataset: Dataset, jobs: int = 1) -> CheckReport:
     outcomes = inspect_many(listing.subjects, dataset, root, jobs)
     rows = [outcome for outcome in outcomes if isinstance(outcome, SubjectRow)]
     refused = [outcome for outcome in outcomes if isinstance(outcome, DataError)]
+    if not listing.labelled:
+        refused.append(
+            DataError(
+                "no subject with a reference label",
+                file=root,
+                expected="at least one",
+                remedy="add the labels, or give another folder as the root",
+            )
+        )
     warnings = [*listing.warnings, *_warnings(rows, dataset)]
     return CheckReport(dataset, Path(root), listing, rows, [*listing.problems, *refused], warnings)
 

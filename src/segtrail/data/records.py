@@ -14,39 +14,45 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..config import Dataset
 from ..errors import DataError
-from ..files import read_json, write_json, write_text
+from ..files import read_json, sha256_of, write_json, write_text
 from . import fingerprints
 from .subject import Listing, Subject
 
 if TYPE_CHECKING:
     from .check import SubjectRow
 
+# Beside the records: subject id → the hash of what its record was made from.
+MADE_FROM = ".made_from"
+
 
 def refresh(folder: Path, listing: Listing, dataset: Dataset, root: Path, jobs: int = 1) -> None:
     """Brings `<folder>/<subject id>.json` up to date for every subject of a data set.
 
     A record holds `files` (path relative to the root → sha256) and either `found` (a row of the index) or
-    `problem` (the parts of a DataError). Only subjects whose files have changed are read again.
+    `problem` (the parts of a DataError). Only subjects are read again whose files have changed, or what the
+    layout says about them (site, group, …), or what the data set's YAML says is to be looked for.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fingerprints.refresh(folder / "fingerprints", listing.subjects, root)
     files = {
         subject.id: read_json(folder / "fingerprints" / f"{subject.id}.json") for subject in listing.subjects
     }
+    made_from = {s.id: _made_from(s, dataset, files[s.id]) for s in listing.subjects}
+    before = read_json(folder / MADE_FROM) if (folder / MADE_FROM).exists() else {}
     changed = [
-        subject for subject in listing.subjects if _recorded_files(folder, subject.id) != files[subject.id]
+        subject
+        for subject in listing.subjects
+        if before.get(subject.id) != made_from[subject.id]
+        or _recorded_files(folder, subject.id) != files[subject.id]
     ]
     for subject, outcome in zip(changed, _inspected(changed, dataset, root, jobs), strict=True):
-        content: dict[str, Any] = {"files": files[subject.id]}
         key = "problem" if isinstance(outcome, DataError) else "found"
-        content[key] = outcome.as_dict()
-        write_json(folder / f"{subject.id}.json", content)
+        _write(folder / f"{subject.id}.json", {"files": files[subject.id], key: outcome.as_dict()})
     for subject in listing.refused:
         problem = next(problem for problem in listing.problems if problem.subject == subject.id)
-        content = {"files": {}, "problem": problem.as_dict()}
-        path = folder / f"{subject.id}.json"
-        if not path.exists() or read_json(path) != content:
-            write_json(path, content)
+        _write(folder / f"{subject.id}.json", {"files": {}, "problem": problem.as_dict()})
+    if before != made_from:
+        write_json(folder / MADE_FROM, made_from)
     known = {f"{subject.id}.json" for subject in (*listing.subjects, *listing.refused)}
     for stale in {path.name for path in folder.glob("*.json")} - known:
         (folder / stale).unlink()
@@ -104,6 +110,17 @@ def _inspected(
     from .check import inspect_many  # the readers of scans: half a second that most starts can spare
 
     return inspect_many(subjects, dataset, root, jobs)
+
+
+def _made_from(subject: Subject, dataset: Dataset, files: dict[str, str]) -> str:
+    about = [subject.patient, subject.site, subject.group, subject.frame]
+    return sha256_of([files, about, dataset.inspected_by()])
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Unless it is there already: what depends on an untouched record is not done again."""
+    if not path.exists() or read_json(path) != json.loads(json.dumps(content)):
+        write_json(path, content)
 
 
 def _recorded_files(folder: Path, subject: str) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ..config import PART_NAMES, Split
 from ..config.cohort import Folds, PartRule
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..files import read_json, seed_of
 
 Key = tuple[str, str]  # data set, subject id
@@ -85,23 +85,6 @@ def check_leaks(parts: Mapping[str, Iterable[Key]], by_dataset: Mapping[str, Seq
                     f"split: patient {'/'.join(patient_of[key])} is in {first} and in {part}",
                     expected="every image of a patient in one part",
                 )
-
-
-def leave_out(parts: Parts, rejected: Iterable[Key]) -> tuple[Parts, dict[str, int]]:
-    """The parts without the rejected subjects, and how many each part lost.
-
-    This comes after the assignment, so that every other subject stays where it is. Raises DataError if a
-    part loses all its subjects.
-    """
-    bad = set(rejected)
-    kept = {part: [key for key in keys if key not in bad] for part, keys in parts.items()}
-    for part, keys in kept.items():
-        if not keys:
-            raise DataError(
-                f"all {len(parts[part])} subjects of part {part} were rejected",
-                remedy="see rejected.csv; correct the scans or the data root",
-            )
-    return kept, {part: len(parts[part]) - len(keys) for part, keys in kept.items()}
 
 
 def _patients(by_dataset: Mapping[str, Sequence[SubjectLike]]) -> list[Patient]:
@@ -315,4 +298,6 @@ def read_list(rule: Split) -> dict[str, list[str]]:
             file=rule.list,
             expected=f"an object: part ({', '.join(PART_NAMES)}) → list of ids, none empty",
         )
+    if {"val", "valid"} <= set(values):
+        raise ConfigError("the part val twice, as val and as valid", file=rule.list)
     return {LISTED_NAMES[part]: names for part, names in values.items()}

@@ -34,7 +34,6 @@ from .history import Row, best_epoch, class_dice, dead_classes, finished, learni
 from .losses import Loss, make_loss
 from .unet import UNet, build, channels_last, probabilities
 
-STATE = "state.safetensors"
 BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
 
@@ -89,8 +88,8 @@ def train_member(
 
     `classes` counts the background. `device` is `cpu`, `cuda` or `auto` (a GPU where there is one). SIGTERM
     leaves at once with status 143; the state of the last finished epoch is on disk. Raises ArtifactError if
-    `resume_dir` holds another training's state or another process is at work in it, and SegtrailError if the
-    loss is not finite. `progress` shows a line on a terminal, never elsewhere.
+    the state in `resume_dir` is damaged or another process is at work in it, and SegtrailError if the loss is
+    not finite. `progress` shows a line on a terminal, never elsewhere.
     """
     weights_path, history_path, resume_dir = Path(weights_path), Path(history_path), Path(resume_dir)
     place = pick(device)
@@ -264,7 +263,7 @@ def _begin(setting: Setting, restart: int, history: list[Row]) -> State:
 
 
 def _begin_or_resume(setting: Setting, folder: Path, key: str, log: logging.Logger) -> State:
-    saved = resume_state(folder / STATE, key, setting.device)
+    saved = resume_state(state_file(folder, key), key, setting.device)
     if saved is None:
         log.info("begins on %s: %d images, key %s", setting.device, len(setting.train), key[:16])
         return _begin(setting, 0, [])
@@ -283,6 +282,11 @@ def _begin_or_resume(setting: Setting, folder: Path, key: str, log: logging.Logg
     return state
 
 
+def state_file(folder: Path, key: str) -> Path:
+    """Where an unfinished training keeps its state; one of another configuration has another name."""
+    return folder / f"{key[:16]}.safetensors"
+
+
 def _save(state: State, folder: Path, key: str) -> None:
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
@@ -290,7 +294,9 @@ def _save(state: State, folder: Path, key: str) -> None:
         state.network.named_parameters(), state.means, state.squares, strict=True
     ):
         tensors |= {f"mean.{name}": mean, f"square.{name}": square}
-    save_tensors(folder / STATE, tensors, {"key": key, "restart": state.restart, "history": state.history})
+    save_tensors(
+        state_file(folder, key), tensors, {"key": key, "restart": state.restart, "history": state.history}
+    )
 
 
 def _about(setting: Setting, state: State, key: str) -> dict[str, Any]:

@@ -202,6 +202,7 @@ def _notes(source: Source, cell: MeanCell, cases: pd.DataFrame, members: int, de
 def _reduction(source: Source, place: audit.Place, cell: ReductionCell) -> Value:
     where = (cell.cohort, cell.part, cell.predictor, cell.sizes)
     before, after = paired_sizes(source.cases, *where, cell.measure, cell.region, cell.segment)
+    cases = source.cases.values(*where[:3], cell.sizes[0], cell.measure, cell.region, cell.segment)
     per_case = 100 * (1 - after / before)
     lo, hi = case_percentiles(per_case)
     resamples = source.cases.study.measures.bootstrap
@@ -214,7 +215,7 @@ def _reduction(source: Source, place: audit.Place, cell: ReductionCell) -> Value
         boot_lo=boot_lo,
         boot_hi=boot_hi,
         n=len(before),
-        n_undefined=0,
+        n_undefined=len(cases) - len(before),
         n_excluded=source.excluded(cell.cohort, cell.part),
         n_members=members,
         dead_members=dead,

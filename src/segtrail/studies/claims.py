@@ -81,10 +81,12 @@ def compute(run: Run, study_id: str, printed: Sequence[Printed], measures: pd.Da
                 "reason": result.reason,
             }
         )
-    table = pd.DataFrame(rows, columns=[name for name in schema.CLAIMS.columns if name != "claim_verdict"])
+    later = ("claim_verdict", "data")
+    table = pd.DataFrame(rows, columns=[name for name in schema.CLAIMS.columns if name not in later])
     if table.empty:
-        return table.assign(claim_verdict="")
+        return table.assign(claim_verdict="", data="")
     table["claim_verdict"] = table.groupby("claim")["verdict"].transform(overall)
+    table["data"] = "phantom" if run.phantom else "real"
     return schema.CLAIMS.validate(table.astype({"n": "Int64"}))
 
 

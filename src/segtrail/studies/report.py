@@ -289,7 +289,7 @@ def dead_members(study: Study, cohort: str, group: pd.DataFrame) -> list[str]:
     names = {str(number): one.name for number, one in enumerate(study.cohorts[cohort].segments, start=1)}
     found = group[group["dead_classes"] != ""].sort_values("member")
     return [
-        f"member {member}: " + ", ".join(names.get(k, f"class {k}") for k in classes.split("|"))
+        f"member {member}: " + ", ".join(names.get(k, f"class {k}") for k in classes.split(","))
         for member, classes in zip(found["member"].tolist(), found["dead_classes"].tolist(), strict=True)
     ]
 

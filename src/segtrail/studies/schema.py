@@ -111,7 +111,8 @@ CLAIMS = pa.DataFrameSchema(
     | dict.fromkeys(_CLAIM_TEXTS, _TEXT)
     | dict.fromkeys(_CLAIM_NUMBERS, _NUMBER)
     | {"n": _COUNT_OR_NONE, "direction": _TEXT, "printed_effect": _NUMBER, "printed_direction": _TEXT}
-    | {"verdict": _VERDICT, "reason": _TEXT, "claim_verdict": _VERDICT},
+    | {"verdict": _VERDICT, "reason": _TEXT, "claim_verdict": _VERDICT}
+    | {"data": pa.Column(str, pa.Check.isin(("phantom", "real")))},
     checks=_one_row_per(["claim", "part"]),
     strict=True,
     ordered=True,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...config import Dataset, Phantom
+from ...config.run import PHANTOM_MARKER
 from ...errors import ConfigError, DataError
 from ...files import seed_of, write_json, write_text
 from ..volumes import write_nifti
@@ -34,7 +35,7 @@ DRAWN_IN = {
     "isic17": ("skin",),
     "folder": ("brain", "heart", "prostate"),
 }
-MARKER = "phantom.json"  # says that a folder is a phantom and may be replaced by another
+MARKER = PHANTOM_MARKER  # says that a folder is a phantom and may be replaced by another
 
 
 def write_dataset(

@@ -22,7 +22,8 @@ from ...errors import ConfigError, DataError
 from .collect import VOLUMES, Finds, entries, read_table, stem, validated
 
 PATTERN = "<root>/{dataset.yaml, images/<subject>_<channel>.nii.gz, labels/<subject>.nii.gz}"
-SUFFIXES = (*VOLUMES, ".png", ".jpg", ".jpeg", ".bmp")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+SUFFIXES = (*VOLUMES, *PICTURES)
 LABEL_ENDINGS = ("", "_seg", "_label")
 
 
@@ -63,22 +64,18 @@ def read(root: Path, dataset: Dataset, finds: Finds) -> None:
         if name is not None:
             labels[name].append(path)
     about = _table(root / "subjects.csv", finds, set(images))
-    used = set()
+    used, unnamed = set(), 0
     for subject, files in images.items():
         mine = [path for ending in LABEL_ENDINGS for path in labels.get(subject + ending, [])]
         used.update(mine)
         for double in [paths for paths in [*files.values(), mine] if len(paths) > 1]:
             finds.problems.append(_double(subject, double))
-        whole = files.get(None)
-        own = {channel: paths[0] for channel, paths in files.items() if channel is not None}
-        channels = {
-            c: whole[0] if whole and not own else own.get(c, _wanted(root, subject, c))
-            for c in dataset.channels
-        }
+        there = _channels(files, dataset.channels)
+        unnamed += None in files and files[None][0] not in there.values()
         row = about.get(subject, {})
         finds.add(
             subject,
-            channels,
+            {channel: there.get(channel, _wanted(root, subject, channel)) for channel in dataset.channels},
             mine[0] if mine else root / "labels" / f"{subject}.nii.gz",
             root / "images",
             patient=row.get("patient"),
@@ -89,6 +86,15 @@ def read(root: Path, dataset: Dataset, finds: Finds) -> None:
     orphans = sum(path not in used for paths in labels.values() for path in paths)
     if orphans:
         finds.warnings.append(f"labels: {orphans} without an image of the same name, left aside")
+    if unnamed:
+        finds.warnings.append(f"images: {unnamed} whose name ends in no channel, left aside")
+
+
+def _channels(files: dict[str | None, list[Path]], wanted: list[str]) -> dict[str, Path]:
+    """channel → its file. A file named after no channel holds the only one, or all colours of a picture."""
+    if set(files) == {None} and (len(wanted) == 1 or stem(files[None][0], PICTURES) is not None):
+        return dict.fromkeys(wanted, files[None][0])
+    return {channel: paths[0] for channel, paths in files.items() if channel is not None}
 
 
 def _parts(name: str, channels: list[str]) -> tuple[str, str | None]:

@@ -1,6 +1,6 @@
 """The figures of a study, drawn from its measures and probability maps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,20 @@ PAINTERS: dict[str, Callable[[Any, Source], Figure]] = {
 }
 
 
-def draw(name: str, study_dir: Path, run: config.Run, study_id: str) -> None:
+def draw(
+    name: str,
+    study_dir: Path,
+    run: config.Run,
+    study_id: str,
+    chunks: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Draws one figure of a study as `<study_dir>/figures/<name>.svg` and `.png`.
 
     `study_dir` is `results/<run>/<study>`, with `measures.parquet`, `reliability.parquet` and each
-    cohort's `maps/` and `arrays/`. The same inputs give the same bytes. A panel that this run has no
-    data for says so and why. Raises ConfigError if the study has no figure `name`, ArtifactError if
-    an input that the run should have made is missing or damaged.
+    cohort's `maps/` and `arrays/`, of which only `chunks` (cohort → names) are read if they are given.
+    The same inputs give the same bytes. A panel that this run has no data for says so and why. Raises
+    ConfigError if the study has no figure `name`, ArtifactError if an input that the run should have
+    made is missing or damaged.
     """
     figures = run.studies[study_id].figures
     if name not in figures:
@@ -43,7 +50,7 @@ def draw(name: str, study_dir: Path, run: config.Run, study_id: str) -> None:
         )
     chosen = figures[name]
     with matplotlib.style.context(STYLE):
-        figure = PAINTERS[chosen.kind](chosen, Source(Path(study_dir), run, study_id))
+        figure = PAINTERS[chosen.kind](chosen, Source(Path(study_dir), run, study_id, chunks))
         if run.phantom:
             mark_phantom(figure)
         for suffix, metadata in ((".svg", {"Date": None}), (".png", {"Software": None})):

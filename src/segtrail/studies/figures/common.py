@@ -21,7 +21,6 @@ from ...measures.overlap import dice
 from ..cases import NotComputedError
 from .source import Case, Source
 
-ONE_COLUMN = 3.5  # in
 TWO_COLUMNS = 7.16  # in
 OPACITY = 0.6
 MARGIN_MM = 15.0

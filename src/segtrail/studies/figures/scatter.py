@@ -92,17 +92,18 @@ def _scatter(
             edgecolor="white",
             label=f"{name} ({inside.sum()})",
         )
-    _regression(ax, x, y, pairs - len(points))
+    summary = _regression(ax, x, y, pairs - len(points))
+    ax.set_title(f"{ax.get_title()}\n{summary}", fontsize=7)
     for case, found in marked:
         if case.cohort == chosen.cohort:
             key = (found.part, found.dataset, found.subject, case.segment)
             if key in points.index:
                 at = points.index.get_loc(key)
-                left = x[at] > x.mean()
+                left, above = x[at] > x.mean(), y[at] < y.mean()
                 ax.annotate(
                     case.label,
                     (x[at], y[at]),
-                    xytext=(-14, -12) if left else (9, 9),
+                    xytext=(-14 if left else 14, 9 if above else -14),
                     ha="right" if left else "left",
                     textcoords="offset points",
                     fontsize=6.5,
@@ -129,26 +130,16 @@ def _group_names(source: Source, chosen: ScatterPanel) -> dict[str | int, str]:
     }
 
 
-def _regression(ax: Axes, x: np.ndarray, y: np.ndarray, undefined: int) -> None:
-    """Least squares of logit Dice on entropy, Pearson's r with its 2-tailed p."""
+def _regression(ax: Axes, x: np.ndarray, y: np.ndarray, undefined: int) -> str:
+    """Draws least squares of logit Dice on entropy; Pearson's r with its 2-tailed p, as a text."""
     found = pearson(x, y)
-    lines = [f"n = {found.n}"] + [f"{undefined} undefined"] * bool(undefined)
+    parts = [f"n = {found.n}"] + [f"{undefined} undefined"] * bool(undefined)
     if np.isnan(found.r):
-        lines.insert(0, "r undefined")
-    else:
-        slope, intercept = np.polyfit(x, y, 1)
-        ends = np.array([x.min(), x.max()])
-        ax.plot(ends, slope * ends + intercept, color="#222222", linewidth=1.1)
-        lines = [f"r = {found.r:.2f}", f"p = {found.p:.1e}", *lines]
-    ax.text(
-        0.97,
-        0.97,
-        "\n".join(lines).replace("-", "−"),
-        transform=ax.transAxes,
-        ha="right",
-        va="top",
-        fontsize=6.5,
-    )
+        return ", ".join(["r undefined", *parts])
+    slope, intercept = np.polyfit(x, y, 1)
+    ends = np.array([x.min(), x.max()])
+    ax.plot(ends, slope * ends + intercept, color="#222222", linewidth=1.1)
+    return ", ".join([f"r = {found.r:.2f}", f"p = {found.p:.1e}", *parts]).replace("-", "−")
 
 
 def _case_rows(

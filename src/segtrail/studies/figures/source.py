@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,7 @@ class Source:
     study_dir: Path
     run: config.Run
     study_id: str
+    chunks: Mapping[str, Sequence[str]] | None = None  # cohort → the chunks of this run; any when left out
 
     @property
     def study(self) -> config.Study:
@@ -178,10 +179,11 @@ class Source:
                 remedy="delete the file and run again",
             ) from error
 
-    @staticmethod
-    def _file(folder: Path, case: Case) -> Path:
-        """The case's file in one of the folder's chunks."""
+    def _file(self, folder: Path, case: Case) -> Path:
+        """The case's file in one of the folder's chunks; other chunks may be left from an earlier run."""
         found = sorted(folder.glob(f"*/{case.dataset}__{case.subject}.npz"))
+        if self.chunks is not None:
+            found = [path for path in found if path.parent.name in self.chunks[case.cohort]]
         if len(found) != 1:
             raise ArtifactError(
                 f"{len(found)} files {case.dataset}__{case.subject}.npz in {folder}",
