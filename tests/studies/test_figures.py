@@ -208,7 +208,7 @@ def test_a_scatter_of_too_few_points_says_so(source: Source) -> None:
     table = source.measures
     few.__dict__["measures"] = table[table.subject.isin(["test000", "shift000"])]
     prostate = next(ax for ax in paint("figure_3", few).get_axes() if "Prostate" in ax.get_title())
-    assert "r undefined\nn = 2" in [text.get_text() for text in prostate.texts]
+    assert "r undefined, n = 2" in prostate.get_title()
 
 
 def test_a_curve_is_the_mean_over_cases_of_the_mean_over_draws() -> None:
