@@ -60,6 +60,24 @@ def summary(
         _stop(error)
 
 
+@app.command()
+def evidence(
+    study: Annotated[str, typer.Argument(help="a study of the run")],
+    config: Annotated[Path, typer.Option(help="the run's configuration, laid over config/config.yaml")],
+    results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
+) -> None:
+    """Prints a finished run of one study as Markdown: members, cells that were computed, claims."""
+    from .config import load_run, merged
+    from .studies.evidence import page
+
+    try:
+        values = merged(read_yaml(Path("config/config.yaml")), read_yaml(config))
+        run = load_run(values, Path("config"))
+        typer.echo(page(run, study, results / run.name), nl=False)
+    except SegtrailError as error:
+        _stop(error)
+
+
 def _described(name: str, root: Path) -> Dataset:
     """The data set of a YAML under config/datasets, here or in the repository, or else a bare layout."""
     from .data.readers import READERS, default_dataset
