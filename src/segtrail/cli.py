@@ -64,6 +64,7 @@ def summary(
 def evidence(
     study: Annotated[str, typer.Argument(help="a study of the run")],
     config: Annotated[Path, typer.Option(help="the run's configuration, laid over config/config.yaml")],
+    root: Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")] = None,
     results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
 ) -> None:
     """Prints a finished run of one study as Markdown: members, cells that were computed, claims."""
@@ -72,6 +73,7 @@ def evidence(
 
     try:
         values = merged(read_yaml(Path("config/config.yaml")), read_yaml(config))
+        values = merged(values, {"data": dict(part.split("=", 1) for part in root or [])})
         run = load_run(values, Path("config"))
         typer.echo(page(run, study, results / run.name), nl=False)
     except SegtrailError as error:
