@@ -29,7 +29,7 @@ def test_the_page_shows_what_was_computed_and_nothing_else(tmp_path):
         times = tmp_path / "benchmarks" / synthetic.NAME / member.cohort
         times.mkdir(parents=True, exist_ok=True)
         pd.DataFrame({"s": [60.0]}).to_csv(
-            times / f"train_{member.model}_{member.member}.tsv", sep="\t", index=False
+            times / f"train_{member.model}_{int(member.member):03d}.tsv", sep="\t", index=False
         )
     text = page(run, synthetic.NAME, tmp_path)
     assert "Heart (L_CE)" in text

@@ -47,7 +47,8 @@ def _members(members: pd.DataFrame, benchmarks: Path) -> str:
     rows = []
     for (cohort, model), group in members.groupby(["cohort", "model"], sort=False):
         seconds = [
-            _seconds(benchmarks / str(cohort) / f"train_{model}_{name}.tsv") for name in group["member"]
+            _seconds(benchmarks / str(cohort) / f"train_{model}_{int(name):03d}.tsv")
+            for name in group["member"]
         ]
         dead = group.loc[group["dead_classes"] != "", ["member", "dead_classes"]]
         rows.append(
@@ -58,7 +59,8 @@ def _members(members: pd.DataFrame, benchmarks: Path) -> str:
                 "epochs": _range(group["epochs"]),
                 "best epoch": _range(group["best_epoch"]),
                 "validation Dice": f"{group['val_dice'].min():.3f}–{group['val_dice'].max():.3f}",
-                "with a dead class": ", ".join(f"{m} (class {c})" for m, c in dead.to_numpy()) or "none",
+                "with a dead class": ", ".join(f"{int(m):03d} (class {c})" for m, c in dead.to_numpy())
+                or "none",
                 "minutes of all": f"{sum(seconds) / 60:.0f}",
             }
         )
