@@ -169,7 +169,7 @@ class Layout:
         return bad
 
     def resume(self, study: str, cohort: str, model: str, member: str) -> Path:
-        """Where a training keeps its state until it is done; no rule's output, so that it outlives a kill."""
+        """A training's state, and once it is done links to its weights; no rule's output: outlives a kill."""
         return self.tree / "resume" / study / cohort / model / member
 
     def members(self, study: str, cohort: str, model: str) -> list[str]:

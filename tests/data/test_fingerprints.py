@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,17 @@ def test_one_byte_changes_exactly_one_fingerprint(scans, tmp_path, monkeypatch, 
     assert json.loads(after["b.json"][1])["b/seg.nii"] == sha256_of_file(path)
 
 
+def test_a_clock_that_is_off_does_not_make_a_fresh_file_look_settled(scans, tmp_path, monkeypatch):
+    """A node's clock an hour ahead of the file server's: what was written just now may yet change unseen."""
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 3600 * 10**9)
+    root, subjects = scans
+    refresh(tmp_path / "prints", subjects, root)
+    assert not (tmp_path / "prints" / fingerprints.CACHE).exists()
+
+
 def test_nothing_is_hashed_twice(scans, tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprints, "SETTLED_NS", 0)
+    monkeypatch.setattr(fingerprints, "SETTLED_NS", -1)
     root, subjects = scans
     refresh(tmp_path / "prints", subjects, root)
     hashed = []

@@ -1,21 +1,25 @@
 import csv
+import errno
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from disks import filled, small_disk
 from trainings import Labelled, long_training, model, subjects, train
 
 from segtrail.config import Training
 from segtrail.errors import ArtifactError, ConfigError, SegtrailError
 from segtrail.models import training
-from segtrail.models.checkpoints import load_member, load_tensors, save_tensors
+from segtrail.models.checkpoints import load_about, load_member, load_tensors, save_tensors
+from segtrail.models.devices import pick
 from segtrail.models.history import best_epoch, dead_classes, finished, learning_rate
 
 
@@ -60,19 +64,35 @@ def test_number_of_members_and_title_do_not_matter(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+def started(folder: Path) -> subprocess.Popen[bytes]:
+    """A process that does `long_training` into `folder`, as a job does."""
+    return subprocess.Popen([sys.executable, Path(__file__).with_name("trainings.py"), str(folder)])
+
+
+def until(true: Callable[[], bool], *running: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert all(process.poll() is None for process in running)
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def states(folder: Path) -> list[Path]:
+    return list((folder / "resume").glob("[!.]*.safetensors"))
+
+
+def epochs_saved(folder: Path) -> int:
+    return max([0, *(len(load_about(state)["history"]) for state in states(folder))])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, number, caplog):
     one, changes = long_training()
     undisturbed = train(tmp_path / "undisturbed", one, **changes)
     killed = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, Path(__file__).with_name("trainings.py"), str(killed)])
-    folder = killed / "resume"
-    deadline = time.monotonic() + 60
-    while not any(len(load_tensors(state)[1]["history"]) > 2 for state in folder.glob("[!.]*.safetensors")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    process = started(killed)
+    until(lambda: epochs_saved(killed) > 2, process)
     process.send_signal(number)
     sent = time.monotonic()
     assert process.wait(timeout=10) == (143 if number == signal.SIGTERM else -9)
@@ -83,44 +103,216 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path, number, caplog):
     assert "goes on after epoch" in caplog.text
     assert resumed.read_bytes() == undisturbed.read_bytes()
     assert resumed.with_suffix(".csv").read_bytes() == undisturbed.with_suffix(".csv").read_bytes()
-    assert not folder.exists()
+    assert not states(killed)
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+def killed_at(monkeypatch, folder: Path, step: str, count: int = 1, **changes: object) -> None:
+    """Trains until the function `step` of the training is called the `count`th time, and ends there."""
+    whole, calls = getattr(training, step), []
+
+    def last(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == count:
+            raise Killed
+        return whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, step, last)
+        with pytest.raises(Killed):
+            train(folder, model(), **changes)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("000.safetensors", "000.csv")}
+
+
+@pytest.mark.parametrize("outputs_deleted", [False, True])  # Snakemake deletes them before a job runs again
+@pytest.mark.parametrize(
+    ("step", "count"),
+    [
+        ("_train_epoch", 3),
+        ("_save", 3),
+        ("write_history", 1),
+        ("save_tensors", 4),  # 3 epochs' states, then the weights
+        ("_keep_finished", 1),
+        ("_link", 1),
+        ("_link", 2),
+    ],
+)
+def test_killed_at_any_step_a_rerun_ends_with_the_same_bytes(
+    tmp_path, monkeypatch, step, count, outputs_deleted
+):
+    train(tmp_path / "undisturbed", model())
+    folder = tmp_path / "killed"
+    killed_at(monkeypatch, folder, step, count)
+    for name in (
+        ".000.0123abcd.part.safetensors",
+        f"resume/.{states(folder)[0].stem}.0123abcd.part.safetensors",
+    ):
+        (folder / name).write_bytes(b"what SIGKILL leaves")
+    if outputs_deleted:
+        for output in folder.glob("000.*"):
+            output.unlink()
+    if step not in ("_train_epoch", "_save"):
+        monkeypatch.setattr(training, "_train_epoch", None)  # it must not train again
+    train(folder, model())
+    assert contents(folder) == contents(tmp_path / "undisturbed")
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        *("000.safetensors", "000.csv", "resume/done/000.safetensors", "resume/done/000.csv")
+    }
+
+
+def test_a_finished_member_is_not_trained_again(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    before = train(tmp_path, model()).stat()
+    found = contents(tmp_path)
+    monkeypatch.setattr(training, "_train_epoch", None)
+    after = train(tmp_path, model()).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert f"already trained: {tmp_path / '000.safetensors'}" in caplog.text
+    (tmp_path / "input").touch()
+    for name in found:
+        (tmp_path / name).unlink()
+    train(tmp_path, model())
+    assert contents(tmp_path) == found
+    for name in found:
+        assert (tmp_path / name).stat().st_mtime_ns >= (tmp_path / "input").stat().st_mtime_ns
+    assert f"already trained: kept in {tmp_path / 'resume' / 'done'}" in caplog.text
+
+
+@pytest.mark.parametrize(("step", "count"), [("save_tensors", 4), ("_link", 1), ("_link", 2)])
+def test_one_training_s_history_never_stands_beside_another_s_weights(tmp_path, monkeypatch, step, count):
+    """Killed while it replaces the files of another configuration, which is then asked for again."""
+    train(tmp_path, model())
+    found = contents(tmp_path)
+    killed_at(monkeypatch, tmp_path, step, count, seed_parts=(1, "001"))
+    train(tmp_path, model())
+    assert contents(tmp_path) == found
+
+
+@pytest.mark.parametrize("damage", [b"half a file", None])
+def test_weights_of_another_key_or_damaged_are_replaced(tmp_path, damage):
+    other = train(tmp_path / "other", model(), seed_parts=(1, "001"))
+    wanted = train(tmp_path / "wanted", model())
+    (tmp_path / "new").mkdir()
+    for name, content in contents(other.parent).items():
+        (tmp_path / "new" / name).write_bytes(damage or content)
+    train(tmp_path / "new", model())
+    assert contents(tmp_path / "new") == contents(wanted.parent)
+
+
+def test_a_file_system_without_links_trains_too(tmp_path, monkeypatch, caplog):
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(os, "link", refuse)
+    train(tmp_path, model())
+    assert "without links" in caplog.text
+    assert list((tmp_path / "resume").iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_last_saved_epoch_whole(tmp_path, monkeypatch):
+    train(tmp_path / "undisturbed", model())
+    with small_disk(tmp_path / "disk", 2**20) as disk:
+        killed_at(monkeypatch, disk, "_save", 2)
+        (state,) = states(disk)
+        before = state.read_bytes()
+        with (
+            filled(disk),
+            pytest.raises(ArtifactError, match=f"(?s){state.name}.*No space left on device: 0.1 MiB"),
+        ):
+            train(disk, model())
+        assert state.read_bytes() == before
+        assert not list((disk / "resume").glob(".*"))
+        train(disk, model())
+        assert contents(disk) == contents(tmp_path / "undisturbed")
 
 
 def test_another_configuration_begins_anew_beside_a_state_that_was_left(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(training.shutil, "rmtree", lambda path: None)  # as if killed just before the end
-        train(tmp_path, model())
-    (left,) = (tmp_path / "resume").glob("*.safetensors")
+    killed_at(monkeypatch, tmp_path, "write_history")
+    (left,) = states(tmp_path)
     changed = train(tmp_path, model(training={"learning_rate": 0.02})).read_bytes()
     assert changed == train(tmp_path / "fresh", model(training={"learning_rate": 0.02})).read_bytes()
-    assert not left.parent.exists()
+    assert not left.exists()
 
 
 def test_state_of_another_training_is_refused(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(training.shutil, "rmtree", lambda path: None)
-        train(tmp_path, model())
-        (first,) = (tmp_path / "resume").glob("*.safetensors")
-        train(tmp_path, model(), train=subjects(6, seed=9))
-    (second,) = set((tmp_path / "resume").glob("*.safetensors")) - {first}
+    killed_at(monkeypatch, tmp_path, "write_history")
+    (first,) = states(tmp_path)
+    killed_at(monkeypatch, tmp_path, "write_history", train=subjects(6, seed=9))
+    (second,) = set(states(tmp_path)) - {first}
     second.replace(first)
     with pytest.raises(ArtifactError, match="another training"):
         train(tmp_path, model())
 
 
 def test_damaged_state_is_refused(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(training.shutil, "rmtree", lambda path: None)
-        train(tmp_path, model())
-    (state,) = (tmp_path / "resume").glob("*.safetensors")
+    killed_at(monkeypatch, tmp_path, "write_history")
+    (state,) = states(tmp_path)
     state.write_bytes(b"half a file")
     with pytest.raises(ArtifactError, match=state.name):
         train(tmp_path, model())
 
 
-def test_two_processes_never_train_one_member(tmp_path):
-    with training._alone(tmp_path / "resume"), pytest.raises(ArtifactError, match="another process"):
-        train(tmp_path, model())
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", ["finishes", "is killed"])
+def test_a_second_process_waits_and_nothing_is_trained_twice(tmp_path, ends):
+    """As a requeued job does while the first process still trains on a node that is believed dead."""
+    one, changes = long_training()
+    undisturbed = train(tmp_path / "undisturbed", one, **changes)
+    shared = tmp_path / "shared"
+    log = shared / "train.log"
+    first = started(shared)
+    until(lambda: epochs_saved(shared) > 2, first)
+    first.send_signal(signal.SIGSTOP)  # until the second one waits for it
+    second = started(shared)
+    until(lambda: f"waits for process {first.pid} on " in log.read_text(encoding="utf-8"), second)
+    first.send_signal(signal.SIGCONT if ends == "finishes" else signal.SIGKILL)
+    first.wait(timeout=120)
+    assert second.wait(timeout=120) == 0
+    assert contents(shared) == contents(undisturbed.parent)
+    text = log.read_text(encoding="utf-8")
+    assert ("already trained" in text) == (ends == "finishes")
+    assert ("goes on after epoch" in text) == (ends == "is killed")
+    epochs = [line.split()[2] for line in text.splitlines() if line.split()[1:2] == ["epoch"]]
+    # One that was killed between saving an epoch and logging it leaves that line out.
+    assert sorted(set(epochs), key=epochs.index) == epochs
+    assert len(epochs) == 40 - (ends == "is killed" and len(epochs) < 40)
+
+
+@pytest.mark.parametrize("given", ["0", "GPU-1a2b"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_gpu_that_was_given_but_is_not_seen_is_told(monkeypatch, caplog, given):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert pick("auto", logging.getLogger("test")).type == "cpu"
+    assert f"given GPU {given}: " in caplog.text
+
+
+@pytest.mark.parametrize("given", ["", "-1", "NoDevFiles", None])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_job_without_a_gpu_computes_on_the_cpu(monkeypatch, caplog, given):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert pick("auto", logging.getLogger("test")).type == "cpu"
+    assert caplog.text == ""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_cuda_without_a_gpu_stops_before_anything_starts(tmp_path):
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        train(tmp_path, model(), device="cuda")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_can_be_read_by_the_group_as_any_file(tmp_path):
+    (tmp_path / "plain").touch()
+    assert train(tmp_path, model()).stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_nan_stops_with_step_subjects_and_rate(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from segtrail.config import Model
+from segtrail.joblog import job
 from segtrail.models.training import train_member
 
 CLASSES = 3
@@ -51,7 +52,14 @@ def model(**changes: object) -> Model:
     return Model.model_validate(values | changes)
 
 
-def train(folder: Path, one: Model, *, device: str = "cpu", **changes: object) -> Path:
+def train(
+    folder: Path,
+    one: Model,
+    *,
+    device: str = "cpu",
+    log: logging.Logger = logging.getLogger("test"),  # noqa: B008
+    **changes: object,
+) -> Path:
     """Trains a member into `folder`; returns its weights file. The history is beside it."""
     arguments = {"train": subjects(6), "val": subjects(2, seed=1), "seed_parts": (1, "member")} | changes
     train_member(
@@ -60,7 +68,7 @@ def train(folder: Path, one: Model, *, device: str = "cpu", **changes: object) -
         weights_path=folder / "000.safetensors",
         history_path=folder / "000.csv",
         resume_dir=folder / "resume",
-        log=logging.getLogger("test"),
+        log=log,
         device=device,
         **arguments,
     )
@@ -80,5 +88,6 @@ def long_training() -> tuple[Model, dict[str, object]]:
 if __name__ == "__main__":
     import sys
 
-    one, changes = long_training()
-    train(Path(sys.argv[1]), one, **changes)
+    with job(Path(sys.argv[1]) / "train.log") as log:
+        one, changes = long_training()
+        train(Path(sys.argv[1]), one, log=log, **changes)

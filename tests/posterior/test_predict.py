@@ -155,6 +155,22 @@ def test_a_failure_leaves_what_was_there(tmp_path, arrays):
     assert not list(tmp_path.glob(".out*"))
 
 
+def test_a_chunk_removes_what_a_killed_job_left_of_it(tmp_path, arrays):
+    one = model(dropout=None)
+    member = weights(tmp_path / "000.safetensors", one)
+    left = tmp_path / ".out.0123abcd.part"
+    left.mkdir()
+    (left / "acdc__a.npy").write_bytes(b"half")
+    sample_chunk([member], arrays, SINGLE, (7,), tmp_path / "out", logging.getLogger("t"), device="cpu")
+    assert {path.name for path in tmp_path.iterdir()} == {"000.safetensors", "arrays", "out"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_cuda_without_a_gpu_stops_before_anything_starts(tmp_path, arrays):
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        sample_chunk([], arrays, SINGLE, (7,), tmp_path / "out", logging.getLogger("t"), device="cuda")
+
+
 def test_member_on_disk_predicts_as_before(tmp_path):
     one = model()
     loaded = load_member(weights(tmp_path / "000.safetensors", one))

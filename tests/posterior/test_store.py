@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from disks import small_disk
 
 from segtrail.errors import ArtifactError
 from segtrail.files import read_json, write_json
@@ -30,6 +31,18 @@ def test_a_failure_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_before_anything_is_computed(tmp_path):
+    """Without room for it the mapped array would end the process by SIGBUS."""
+    with small_disk(tmp_path / "disk", 64 * 1024) as disk:
+        computed = []
+        with (
+            pytest.raises(ArtifactError, match=r"No space left on device: 1\.0 MiB were to be written"),
+            store.writing(disk, "acdc", "a", (1, 2, 4, 256, 256), {}),
+        ):
+            computed.append("too late")
+        assert computed == list(disk.iterdir()) == []
 
 
 @pytest.mark.parametrize(

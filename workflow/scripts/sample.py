@@ -16,4 +16,5 @@ with job(snakemake.log[0]) as log:
         (layout.run.seed, wildcards.study, wildcards.cohort, wildcards.posterior),
         snakemake.output[0],
         log,
+        layout.run.device,
     )

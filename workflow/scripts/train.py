@@ -19,4 +19,5 @@ with job(snakemake.log[0]) as log:
         history_path=snakemake.output.history,
         resume_dir=layout.resume(*wildcards),
         log=log,
+        device=layout.run.device,
     )

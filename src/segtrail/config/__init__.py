@@ -1,9 +1,9 @@
 """What a run is made from, as checked data. No module here imports torch."""
 
 from .cohort import PART_NAMES, Box, Cohort, Segment, Split, Where
-from .dataset import Dataset, Phantom
+from .dataset import Dataset, Phantom, Typical
 from .model import Model, Predictor, Training
-from .run import Run, load_run, read_yaml
+from .run import Run, load_run, named_run, read_yaml
 from .study import Measures, Study, merged
 
 __all__ = [
@@ -20,8 +20,10 @@ __all__ = [
     "Split",
     "Study",
     "Training",
+    "Typical",
     "Where",
     "load_run",
     "merged",
+    "named_run",
     "read_yaml",
 ]

@@ -3,11 +3,12 @@
 Nothing here imports torch: the Snakefile reads the configuration on every start.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from ..errors import ConfigError
 from .base import Strict
@@ -28,6 +29,13 @@ class RunFile(Strict):
     cohorts: list[str] | None = Field(default=None, description="only these cohorts; all when left out")
     seed: int = 1
     on_bad_subject: Literal["stop", "exclude"] = "stop"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="where networks run; auto: a GPU where there is one; cuda: an error without",
+    )
+    members_per_job: PositiveInt = Field(
+        default=1, description="members of one model that share a SLURM job, one after the other"
+    )
     data: dict[str, Path | None] = Field(default={}, description="data set → its root; null: a phantom")
     datasets: dict[str, dict[str, Any]] = Field(default={}, description="patches on config/datasets")
     overrides: dict[str, dict[str, Any]] = Field(default={}, description="study → patch on its YAML")
@@ -40,12 +48,18 @@ class Run(Strict):
     scale: str
     seed: int
     on_bad_subject: Literal["stop", "exclude"]
+    device: Literal["auto", "cpu", "cuda"]
+    members_per_job: int
     drawn: bool = Field(description="no root is set: the workflow draws phantoms")
     phantom: bool = Field(description="the scans are phantoms, drawn by this run or by another")
     roots: dict[str, Path]
     datasets: dict[str, Dataset]
     studies: dict[str, Study]
     absent: dict[str, dict[str, str]] = Field(description="study → cohort that is not computed → why")
+
+    def reported_by(self) -> dict[str, Any]:
+        """What the report reads: all but where and how the jobs run."""
+        return self.model_dump(mode="json", exclude={"device", "members_per_job"})
 
 
 def load_run(values: dict[str, Any], config_dir: Path) -> Run:
@@ -87,6 +101,8 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
         scale=wanted.scale,
         seed=wanted.seed,
         on_bad_subject=wanted.on_bad_subject,
+        device=wanted.device,
+        members_per_job=wanted.members_per_job,
         drawn=not roots,
         phantom=not roots or any((root / PHANTOM_MARKER).exists() for root in roots.values()),
         roots=roots,
@@ -94,6 +110,31 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
         studies=studies,
         absent=absent,
     )
+
+
+def named_run(name: str | None, config_file: Path | None, config_dir: Path, roots: Sequence[str] = ()) -> Run:
+    """The run called `name`, as `segtrail plan` and `segtrail status` find it without Snakemake.
+
+    Without a name: config.yaml, with `config_file` laid over it. Any other name is config.yaml with
+    config/runs/<name>.yaml laid over it, where there is such a file, or else with run and scale set to
+    `name`, as `--config run=smoke scale=smoke` does; beside a `config_file` only the run's name is set.
+    `roots` are data roots laid over all that, as `acdc=/data/acdc`. Raises ConfigError as `load_run` does.
+    """
+    values = read_yaml(config_dir / "config.yaml")
+    if config_file is not None:
+        values = merged(values, read_yaml(config_file))
+    if name is not None and name != values.get("run"):
+        own = config_dir / "runs" / f"{name}.yaml"
+        if config_file is not None:
+            values["run"] = name
+        else:
+            values = merged(values, read_yaml(own) if own.is_file() else {"run": name, "scale": name})
+    for root in roots:
+        dataset, equals, path = root.partition("=")
+        if not equals:
+            raise ConfigError(f"--root {root}", expected="DATASET=FOLDER, as acdc=/data/acdc")
+        values = merged(values, {"data": {dataset: path}})
+    return load_run(values, config_dir)
 
 
 def _load_study(
@@ -149,6 +190,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, by the safe loader."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "no such file", file=path, remedy="start the command in the clone's root"
+        ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {error}", file=path) from error
     if not isinstance(values, dict):

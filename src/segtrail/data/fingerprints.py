@@ -7,7 +7,6 @@ descends from a subject after one of its voxels has changed.
 import json
 import os
 import re
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,7 +100,7 @@ def _hashes(cache: Path, files: dict[str, File]) -> dict[str, str]:
         known: dict[str, tuple[list[int], str]] = json.loads(old)
     except ValueError:  # damaged: everything is hashed again
         known = {}
-    now = time.time_ns()
+    now = _now(cache)
     fresh = [name for name, file in files.items() if name not in known or known[name][0] != file.stat]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         hashed = dict(zip(fresh, pool.map(_sha256, [files[name].path for name in fresh]), strict=True))
@@ -117,6 +116,13 @@ def _hashes(cache: Path, files: dict[str, File]) -> dict[str, str]:
     if new != old:
         _write(cache, new)
     return hashes
+
+
+def _now(cache: Path) -> int:
+    """The time in ns, by the clock that stamps files: that of a cluster's node may be hours off."""
+    lock = cache.with_name(LOCK)
+    lock.touch()
+    return lock.stat().st_mtime_ns
 
 
 def _sha256(path: Path) -> str:

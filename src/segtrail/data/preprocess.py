@@ -1,7 +1,5 @@
 """Preprocessing: from a scan to an array ready to train on, by the recipe of a cohort."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ import numpy as np
 from ..config import Cohort, Segment
 from ..config.recipe import ZScore
 from ..errors import ConfigError, DataError
-from ..files import sha256_of_file, write_json
+from ..files import atomic_folder, sha256_of_file, write_json
 from .geometry import Geometry, to_original_grid
 from .items import Item
 from .prepared import Prepared, file_name, load, load_folder, save
@@ -139,10 +137,7 @@ def prepare_many(
     it was; its bytes depend on neither `jobs` nor time.
     """
     ordered = sorted(items, key=lambda item: (item.dataset, item.subject.id))
-    folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as temporary:
         work = partial(
             _prepare_into,
             cohort=cohort,
@@ -159,9 +154,6 @@ def prepare_many(
         _check_parts(entries)
         manifest = {"subjects": entries}
         write_json(temporary / "manifest.json", manifest)
-        _replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return manifest
 
 
@@ -236,16 +228,6 @@ def _in_order(work: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator
             yield pool.map(work, items)
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _replace_folder(new: Path, folder: Path) -> None:
-    """Puts `new` in the place of `folder`; a folder with content cannot be renamed over."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.replace(old)
-    new.replace(folder)
-    if old.exists():
-        shutil.rmtree(old)
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -1,14 +1,15 @@
 """Trained members and the states of unfinished ones, as safetensors files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..config import Model
@@ -31,18 +32,34 @@ class Member:
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Writes tensors and what they are, whole or not at all; the same content gives the same bytes."""
+    """Writes tensors and what they are, whole or not at all; the same content gives the same bytes.
+
+    Raises ArtifactError where the disk is full.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
-        save_file(plain, temporary, {ABOUT: json.dumps(about, sort_keys=True)})
+    # save_file would leave a file of its own when it is killed, and hides the system's errors.
+    content = save(plain, {ABOUT: json.dumps(about, sort_keys=True)})
+    with atomic(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_tensors` wrote; raises ArtifactError if the file is damaged or something else."""
+    with _reading(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _about(file)  # noqa: SIM118 (no mapping)
+
+
+def load_about(path: str | Path) -> dict[str, Any]:
+    """What the tensors in a file are, without reading them; raises ArtifactError as `load_tensors`."""
+    with _reading(path) as file:
+        return _about(file)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[safe_open]:
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[ABOUT])
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (no mapping)
+            yield file
     except (SafetensorError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{type(error).__name__}: {error}",
@@ -50,6 +67,11 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             expected="weights or a training state written by segtrail",
             remedy="delete the file and run again",
         ) from error
+
+
+def _about(file: safe_open) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((file.metadata() or {})[ABOUT])
+    return about
 
 
 def load_member(path: str | Path) -> Member:

@@ -8,17 +8,13 @@ weights so far and the history; learning rate, best epoch and early stopping fol
 
 import logging
 import math
+import os
 import shutil
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import filelock
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
@@ -26,15 +22,17 @@ from tqdm import tqdm
 
 from ..config import Model
 from ..errors import ArtifactError, ConfigError, SegtrailError
-from ..files import seed_of
+from ..files import atomic, clear_parts, seed_of
 from .arrays import Labelled, Stack, fingerprint, stack
-from .checkpoints import resume_state, save_tensors
+from .checkpoints import load_about, resume_state, save_tensors
 from .devices import pick
 from .history import Row, best_epoch, class_dice, dead_classes, finished, learning_rate, write_history
 from .losses import Loss, make_loss
 from .unet import UNet, build, channels_last, probabilities
 
 BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+# Below the resume folder: links to the weights and history of the finished training.
+DONE = "done"
 
 
 @dataclass(eq=False)
@@ -86,33 +84,42 @@ def train_member(
 ) -> None:
     """Trains a member, or goes on from the state in `resume_dir`; writes its best weights and its history.
 
-    `classes` counts the background. `device` is `cpu`, `cuda` or `auto` (a GPU where there is one). SIGTERM
-    leaves at once with status 143; the state of the last finished epoch is on disk. Raises ArtifactError if
-    the state in `resume_dir` is damaged or another process is at work in it, and SegtrailError if the loss is
-    not finite. `progress` shows a line on a terminal, never elsewhere.
+    A member that is trained already is not trained again, also where its weights have been deleted since:
+    `resume_dir` keeps links to them. The process may end at any moment: the state of the last finished epoch
+    is on disk. No other process may train the same member at the same time (`joblog.job` sees to that).
+    `classes` counts the background. `device` is `cpu`, `cuda` or `auto` (a GPU where there is one). Raises
+    ConfigError if there is no GPU for `cuda`, ArtifactError if the state in `resume_dir` is damaged or the
+    disk full, and SegtrailError if the loss is not finite. `progress` shows a line on a terminal, never
+    elsewhere.
     """
     weights_path, history_path, resume_dir = Path(weights_path), Path(history_path), Path(resume_dir)
-    place = pick(device)
+    place = pick(device, log)
     key = fingerprint(model, train, val, classes, seed_parts, place)
-    with _alone(resume_dir), _leaving_on_sigterm():
-        setting = _setting(model, train, val, classes, seed_parts, place, log)
-        state = _begin_or_resume(setting, resume_dir, key, log)
-        with tqdm(total=model.training.epochs, disable=None if progress else True, leave=False) as bar:
-            while True:
-                _run_epochs(setting, state, resume_dir, key, log, bar)
-                dead = dead_classes(state.rows, model.training)
-                rule = model.training.dead_class
-                if not dead or rule.action == "keep" or state.restart >= rule.restarts:
-                    break
-                log.warning("classes %s were not learnt: restart %d", dead, state.restart + 1)
-                state = _begin(setting, state.restart + 1, state.history)
-        about = _about(setting, state, key)
-        log.info("done: %s", about["training"])
-        if dead:
-            log.warning("dead classes %s: validation Dice below %g at the best epoch", dead, rule.dice)
-        write_history(history_path, state.history)
-        save_tensors(weights_path, state.best, about)
-        shutil.rmtree(resume_dir)
+    # This also lists the folders, without which NFS may not yet see what another node has just written.
+    for path in (weights_path, history_path, state_file(resume_dir, key)):
+        clear_parts(path)
+    if _found_finished(weights_path, history_path, resume_dir, key, log):
+        return
+    setting = _setting(model, train, val, classes, seed_parts, place, log)
+    state = _begin_or_resume(setting, resume_dir, key, log)
+    with tqdm(total=model.training.epochs, disable=None if progress else True, leave=False) as bar:
+        while True:
+            _run_epochs(setting, state, resume_dir, key, log, bar)
+            dead = dead_classes(state.rows, model.training)
+            rule = model.training.dead_class
+            if not dead or rule.action == "keep" or state.restart >= rule.restarts:
+                break
+            log.warning("classes %s were not learnt: restart %d", dead, state.restart + 1)
+            state = _begin(setting, state.restart + 1, state.history)
+    about = _about(setting, state, key)
+    # The weights last: where they are, the training is done and the history is theirs.
+    weights_path.unlink(missing_ok=True)
+    write_history(history_path, state.history)
+    save_tensors(weights_path, state.best, about)
+    _keep_finished(weights_path, history_path, resume_dir, key, log)
+    log.info("done: %s", about["training"])
+    if dead:
+        log.warning("dead classes %s: validation Dice below %g at the best epoch", dead, rule.dice)
 
 
 # --- one epoch -----------------------------------------------------------------------------------
@@ -321,33 +328,58 @@ def _about(setting: Setting, state: State, key: str) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two processes never train one member."""
-    folder.mkdir(parents=True, exist_ok=True)
+# --- the end of a training ------------------------------------------------------------------------
+
+
+def _found_finished(weights: Path, history: Path, folder: Path, key: str, log: logging.Logger) -> bool:
+    """Whether the training of this key is done; where only its links are left, they become files again.
+
+    A job that has to start once more (requeued after its end, or started by a new controller) loses its
+    outputs before it runs, and would train for days to make them anew.
+    """
+    kept = _kept(weights, history, folder)
+    if _is_finished(weights, history, key):
+        log.info("already trained: %s", weights)
+    elif _is_finished(*kept, key):
+        for source, target in zip(reversed(kept), (history, weights), strict=True):
+            _link(source, target)
+            target.touch()  # a link is as old as the file: Snakemake would find it older than its inputs
+        log.info("already trained: kept in %s; remove it to train anew", folder / DONE)
+    else:
+        return False
+    _keep_finished(weights, history, folder, key, log)
+    return True
+
+
+def _kept(weights: Path, history: Path, folder: Path) -> tuple[Path, Path]:
+    return folder / DONE / weights.name, folder / DONE / history.name
+
+
+def _is_finished(weights: Path, history: Path, key: str) -> bool:
+    if not (weights.exists() and history.exists()):
+        return False
     try:
-        with filelock.FileLock(folder / "lock", timeout=0):
-            yield
-    except filelock.Timeout:
-        raise ArtifactError(
-            "another process is training this member",
-            file=folder / "lock",
-            remedy="wait for it, or end it: this job will go on from its state",
-        ) from None
+        return bool(load_about(weights)["key"] == key)
+    except (ArtifactError, KeyError):
+        return False  # not ours: it is replaced when the training is done
 
 
-@contextmanager
-def _leaving_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends the process between two operations; what is on disk is whole, nothing is left to save."""
+def _keep_finished(weights: Path, history: Path, folder: Path, key: str, log: logging.Logger) -> None:
+    """Leaves in the resume folder links to what the training made, which take no room, and nothing else."""
+    kept = _kept(weights, history, folder)
+    if not _is_finished(*kept, key):
+        try:
+            kept[0].unlink(missing_ok=True)
+            for source, target in zip((history, weights), reversed(kept), strict=True):
+                _link(source, target)
+        except OSError as error:
+            log.info("without links to the weights in %s: %s", folder / DONE, error.strerror)
+            shutil.rmtree(folder / DONE, ignore_errors=True)
+    for entry in list(folder.iterdir()):
+        if entry.name != DONE:
+            entry.unlink()
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _link(source: Path, target: Path) -> None:
+    with atomic(target) as temporary:
+        os.link(source, temporary)

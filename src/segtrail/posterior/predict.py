@@ -5,9 +5,7 @@ taken when they are measured. Computed in float32, in whatever precision the mem
 """
 
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
-from os import getpid
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from torch import Tensor
 from ..config import Model, Predictor
 from ..data.prepared import Prepared, load_folder
 from ..errors import ConfigError
-from ..files import seed_of, sha256_of
+from ..files import atomic_folder, seed_of, sha256_of
 from ..models.checkpoints import Member, load_member
 from ..models.devices import pick
 from ..models.unet import UNet, folded, layout_of, probabilities
@@ -40,14 +38,12 @@ def sample_chunk(
     """Writes the posterior of every subject in the folder `arrays` into the folder `out`.
 
     `members` are weights files; `seed_parts` and the member's file name seed the dropout. The folder appears
-    complete or not at all.
+    complete or not at all. `device` as in `train_member`.
     """
-    place, out = pick(device), Path(out)
+    place = pick(device, log)
     loaded = [load_member(path) for path in members]
     networks = [folded(member.network).to(place) for member in loaded]
-    temporary = out.with_name(f".{out.name}.{getpid()}.part")
-    temporary.mkdir(parents=True)
-    try:
+    with atomic_folder(out) as temporary:
         for prepared in load_folder(arrays):
             about = _about(loaded, members, predictor, seed_parts, prepared)
             depth, height, width = prepared.label.shape
@@ -57,11 +53,6 @@ def sample_chunk(
                     seed = seed_of(*seed_parts, Path(members[index]).stem, prepared.dataset, prepared.subject)
                     sample(network, loaded[index].model, predictor, prepared.image, seed, array[index])
             log.info("%s: %d members", prepared.subject, len(loaded))
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @torch.inference_mode()

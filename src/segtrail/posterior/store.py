@@ -1,5 +1,7 @@
 """A posterior on disk: one array per subject and beside it a text that says what it is."""
 
+import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,11 +55,15 @@ def writing(
     """Yields an array (members, Z, K, Y, X) float16 on disk to be filled; it appears complete or not at all.
 
     `about` should name the model, the members, T (`samples`) and the key of what it was made from; the rest
-    of the description is added here.
+    of the description is added here. Raises ArtifactError, before anything is computed, where the disk is
+    too full for the array.
     """
     path = array_path(folder, dataset, subject)
-    with atomic(path) as temporary:
+    with atomic(path, 2 * math.prod(shape)) as temporary:
         array = np.lib.format.open_memmap(temporary, "w+", np.float16, shape)
+        # A full disk under a mapped file would end the process by SIGBUS, without a word.
+        with temporary.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)
         yield array
         array.flush()
         del array

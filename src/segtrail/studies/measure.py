@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..config import Box, Measures, Predictor
 from ..data.prepared import Prepared, file_name, load_folder
-from ..files import atomic, seed_of
+from ..files import atomic_folder, seed_of
 from ..measures.calibration import REGIONS, Tally, foreground_box, tally_volume
 from ..measures.draws import draw_subsets
 from ..measures.surface import hd95
@@ -194,19 +194,20 @@ def measure_chunk(
     (model,) = {predictor.model for predictor in predictors.values()}
     rows: list[dict[str, Any]] = []
     reliability: list[dict[str, Any]] = []
-    Path(out.maps).mkdir(parents=True, exist_ok=True)
-    for prepared in load_folder(arrays):
-        posterior = store.load(posteriors, prepared.dataset, prepared.subject)
-        found = measure_subject(
-            posterior.slices(), posterior.members, prepared, predictors, box, settings, seed
-        )
-        about = {**place, "dataset": prepared.dataset, "part": prepared.part, "subject": prepared.subject}
-        samples = posterior.about["samples"]
-        rows += [
-            {**about, "site": prepared.site, "model": model, "samples": samples, **row} for row in found.rows
-        ]
-        reliability += [{**about, **row} for row in found.reliability]
-        with atomic(Path(out.maps) / file_name(prepared.dataset, prepared.subject)) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **found.maps)
+    with atomic_folder(out.maps) as maps:
+        for prepared in load_folder(arrays):
+            posterior = store.load(posteriors, prepared.dataset, prepared.subject)
+            found = measure_subject(
+                posterior.slices(), posterior.members, prepared, predictors, box, settings, seed
+            )
+            about = {**place, "dataset": prepared.dataset, "part": prepared.part, "subject": prepared.subject}
+            samples = posterior.about["samples"]
+            rows += [
+                {**about, "site": prepared.site, "model": model, "samples": samples, **row}
+                for row in found.rows
+            ]
+            reliability += [{**about, **row} for row in found.reliability]
+            file = maps / file_name(prepared.dataset, prepared.subject)
+            np.savez_compressed(file, allow_pickle=False, **found.maps)
     write_parquet(pa.Table.from_pylist(rows, ROWS), out.measures)
     write_parquet(pa.Table.from_pylist(reliability, RELIABILITY), out.reliability)

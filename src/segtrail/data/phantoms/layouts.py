@@ -1,7 +1,5 @@
 """Writes drawn subjects as their collections are distributed: folders, names, formats and side files."""
 
-import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -16,7 +14,7 @@ from PIL import Image
 from ...config import Dataset, Phantom
 from ...config.run import PHANTOM_MARKER
 from ...errors import ConfigError, DataError
-from ...files import seed_of, write_json, write_text
+from ...files import atomic_folder, seed_of, write_json, write_text
 from ..volumes import write_nifti
 from . import brain, heart, prostate, skin
 from .planning import PlannedSubject, plan
@@ -51,10 +49,7 @@ def write_dataset(
             expected="an empty folder, or an earlier phantom",
             remedy="choose another folder, or remove this one",
         )
-    part = root.with_name(f".{root.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with atomic_folder(root) as part:
         write_one = partial(_write_subject, part, dataset_name, dataset, phantom, seed)
         if jobs > 1:
             with ProcessPoolExecutor(jobs) as pool:
@@ -66,11 +61,6 @@ def write_dataset(
             _SIDE_FILES[dataset.layout](part, dataset_name, dataset, subjects)
         about = {"dataset": dataset_name, "anatomy": phantom.anatomy, "size": phantom.size, "seed": seed}
         write_json(part / MARKER, {"phantom": True, **about})
-        if root.exists():
-            shutil.rmtree(root)
-        part.replace(root)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check(name: str, dataset: Dataset, phantom: Phantom) -> None:
