@@ -3,6 +3,7 @@
 #   snakemake --cores all                 everything there is, at the scale of config/config.yaml
 #   snakemake --cores all mehrtash2020    one study
 #   snakemake --cores all results/demo/mehrtash2020/figures/figure_2.svg
+#   snakemake --profile slurm all         on a SLURM cluster (docs/cluster.md)
 
 from snakemake.utils import min_version
 
@@ -19,6 +20,10 @@ include: "workflow/rules/sample.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/report.smk"
+
+
+onstart:
+    take_tree()
 
 
 rule all:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from segtrail.config import load_run
+from segtrail.controller import Controller, remove_dead_locks
 from segtrail.errors import SegtrailError
 from segtrail.files import sha256_of
 from segtrail.layout import Layout
@@ -27,9 +28,14 @@ try:
     RUN = load_run(config, Path("config"))
     LAYOUT = Layout(RUN)
     LAYOUT.claim_tree()
-    # A bad subject in any data set is told here, before any job starts.
+    CONTROLLER = Controller(LAYOUT.tree)
     if workflow.is_main_process:
-        LAYOUT.refresh_records(jobs=len(os.sched_getaffinity(0)))
+        if other := CONTROLLER.other():
+            print(f"segtrail: {other}. A second start is refused until it ends.", file=sys.stderr)
+        else:
+            remove_dead_locks(LAYOUT.tree)
+            # A bad subject in any data set is told here, before any job starts.
+            LAYOUT.refresh_records(jobs=len(os.sched_getaffinity(0)))
     # Splits are made here once, so that one that cannot be made is told before any job starts.
     for study, content in RUN.studies.items():
         for cohort in content.cohorts:
@@ -38,6 +44,14 @@ except SegtrailError as error:
     sys.exit(f"segtrail: the run cannot start\n{error}")
 
 TREE = str(LAYOUT.tree)
+
+
+def take_tree():
+    """Called before the first job: two controllers never make one tree."""
+    try:
+        CONTROLLER.take(config)
+    except SegtrailError as error:
+        sys.exit(f"segtrail: the run cannot start\n{error}")
 
 
 wildcard_constraints:
