@@ -80,6 +80,75 @@ def evidence(
         _stop(error)
 
 
+@app.command()
+def status(
+    run: Annotated[
+        str | None, typer.Option(help="a run's name; that of config/config.yaml if left out")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="laid over config/config.yaml")
+    ] = None,
+    root: Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="count each rule")] = False,
+    listed: Annotated[
+        str | None, typer.Option("--list", help="list the jobs in one state: running, waiting, failed …")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: every job")] = False,
+) -> None:
+    """Prints how far a run is: jobs done, running, waiting, failed; and the log to look at."""
+    from .layout import Layout
+    from .screen import show, show_list
+    from .status import STATES, run_of
+    from .status import status as status_of
+
+    try:
+        if listed is not None and listed not in STATES:
+            raise ConfigError(f"--list {listed}", expected=f"one of: {', '.join(STATES)}")
+        now = status_of(Layout(run_of(run, config, root or [])))
+    except SegtrailError as error:
+        _stop(error)
+    if as_json:
+        _print_json(now.as_dict())
+    elif listed is not None:
+        show_list(now, listed)
+    else:
+        show(now, by_rule=rules)
+
+
+@app.command()
+def plan(
+    run: Annotated[
+        str | None, typer.Option(help="a run's name; that of config/config.yaml if left out")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="laid over config/config.yaml")
+    ] = None,
+    root: Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")] = None,
+    rates: Annotated[Path, typer.Option(help="what things cost; your own: benchmarks/rates.py")] = Path(
+        "config/rates.csv"
+    ),
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="posteriors that exist together; the SLURM profile's jobs")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
+) -> None:
+    """Prints what a run will cost before it starts: jobs, GPU-hours, CPU-hours, disk, longest chain."""
+    from .bill import show
+    from .config import named_run
+    from .layout import Layout
+    from .plan import Plan, posteriors_at_once
+
+    try:
+        bill = Plan.of(Layout(named_run(run, config, Path("config"), root or [])), rates)
+        together = at_once or posteriors_at_once()
+        if as_json:
+            _print_json(bill.as_dict(together))
+        else:
+            show(bill, together)
+    except SegtrailError as error:
+        _stop(error)
+
+
 def _described(name: str, root: Path) -> Dataset:
     """The data set of a YAML under config/datasets, here or in the repository, or else a bare layout."""
     from .data.readers import READERS, default_dataset

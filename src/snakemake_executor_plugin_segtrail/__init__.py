@@ -324,8 +324,15 @@ class Executor(SlurmExecutor):
         if state.state in ENDED_BADLY or (
             state.state in ENDED_BY_CLUSTER and self._resubmitted.get(info.job, 0) >= RESUBMISSIONS
         ):
-            return f"SLURM job {slurm_job} ended as {state.state}.\n{_tail(info.aux['slurm_logfile'])}"
+            return f"SLURM job {slurm_job} ended as {state.state}.\n{_tail(self._telling_log(info))}"
         return None
+
+    def _telling_log(self, info: SubmittedJobInfo) -> Path:
+        """The job's own log, which ends with the reason, if it got so far as to write one; else SLURM's."""
+        own = Path(info.job.log[0])
+        if own.exists() and own.stat().st_mtime_ns >= self._record(info.job).stat().st_mtime_ns:
+            return own
+        return info.aux["slurm_logfile"]
 
     def _to_submit_again(self, info: SubmittedJobInfo, state: SlurmJob | None) -> bool:
         if state is None or state.state not in ENDED_BY_CLUSTER:
@@ -410,9 +417,9 @@ def _request(job: JobExecutorInterface) -> str:
     return ", ".join([f"threads={job.threads}", *asked])
 
 
-def _tail(log: Path | None, lines: int = 12) -> str:
-    """The end of a SLURM log, for the error on the screen."""
-    if log is None or not log.exists():
-        return "    It has left no log."
+def _tail(log: Path, lines: int = 12) -> str:
+    """The end of a log, for the error on the screen."""
+    if not log.exists():
+        return f"    It has left no log: {log}"
     text = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(["    The end of its log:", *(f"    | {line}" for line in text[-lines:])])
+    return "\n".join([f"    The end of {log}:", *(f"    | {line}" for line in text[-lines:])])

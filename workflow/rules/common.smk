@@ -8,7 +8,10 @@ from segtrail.config import load_run
 from segtrail.controller import Controller, remove_dead_locks
 from segtrail.errors import SegtrailError
 from segtrail.files import sha256_of
+from segtrail.jobs import job_of
 from segtrail.layout import Layout
+from segtrail.plan import Plan, posteriors_at_once
+from segtrail.quantities import preprocess_threads
 from segtrail.source import code_hash
 
 # One thread a process: two processes of one thread train twice as fast as one of two (benchmarks/).
@@ -84,7 +87,7 @@ def records_of_chunk(wildcards, chunk=None):
 
 def population_of(wildcards):
     """The training part's statistics, where the recipe asks for them."""
-    if any(getattr(step, "over", None) == "population" for step in cohort_of(wildcards).recipe):
+    if cohort_of(wildcards).needs_population:
         return [f"{TREE}/{wildcards.study}/{wildcards.cohort}/population.json"]
     return []
 
@@ -147,3 +150,26 @@ def sampled_by(wildcards):
     """Kind and T of the predictors that read one posterior; they agree in both."""
     (found,) = {(p.kind == "mc_dropout", p.samples) for p in measured_by(wildcards).values()}
     return found
+
+
+# --- what a job asks for -------------------------------------------------------------------------
+# Memory, time and disk come from the same estimate as `segtrail plan`; no rerun follows from a change of it.
+
+try:
+    PLAN = Plan.of(LAYOUT)
+    PLAN.check()
+except SegtrailError as error:
+    sys.exit(f"segtrail: the run cannot start\n{error}")
+
+
+def asked(step, resource, **of):
+    """A resource of a rule as a function of what its job handles, and of the attempt."""
+
+    def value(wildcards, attempt):
+        return PLAN.asked(job_of(step, **dict(wildcards.items()), **of), resource, attempt)
+
+    return value
+
+
+if workflow.is_main_process and workflow.output_settings.dryrun:
+    print(PLAN.line(posteriors_at_once(), workflow.overwrite_configfiles), file=sys.stderr)

@@ -22,6 +22,10 @@ if RUN.drawn:
                 f"{TREE}/benchmarks/phantom_{dataset}.tsv"
             conda:
                 "../../environment.yml"
+            resources:
+                mem_mb=asked("phantom", "mem_mb", dataset=dataset),
+                runtime=asked("phantom", "runtime", dataset=dataset),
+                disk_mb=asked("phantom", "disk_mb", dataset=dataset),
             params:
                 dataset=dataset,
                 config=config_hash(
@@ -44,6 +48,8 @@ rule index:
         f"{TREE}/logs/index_{{dataset}}.log",
     benchmark:
         f"{TREE}/benchmarks/index_{{dataset}}.tsv"
+    # Of seconds: beside the controller.
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -61,6 +67,7 @@ rule split:
         f"{TREE}/logs/{{study}}/{{cohort}}/split.log",
     benchmark:
         f"{TREE}/benchmarks/{{study}}/{{cohort}}/split.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -81,6 +88,9 @@ rule population:
         f"{TREE}/benchmarks/{{study}}/{{cohort}}/population.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=asked("population", "mem_mb"),
+        runtime=asked("population", "runtime"),
     params:
         config=lambda wildcards: config_hash(cohort_of(wildcards).prepared_by()),
         code=code_hash("data.preprocess"),
@@ -100,7 +110,11 @@ rule preprocess:
         f"{TREE}/benchmarks/{{study}}/{{cohort}}/preprocess_{{chunk}}.tsv"
     conda:
         "../../environment.yml"
-    threads: lambda wildcards: min(4, max(1, len(LAYOUT.chunks(wildcards.study, wildcards.cohort)[wildcards.chunk]) // 16))
+    threads: lambda wildcards: preprocess_threads(len(LAYOUT.chunks(wildcards.study, wildcards.cohort)[wildcards.chunk]))
+    resources:
+        mem_mb=asked("preprocess", "mem_mb"),
+        runtime=asked("preprocess", "runtime"),
+        disk_mb=asked("preprocess", "disk_mb"),
     params:
         config=lambda wildcards: config_hash(cohort_of(wildcards).prepared_by()),
         subjects=lambda wildcards: LAYOUT.chunks(wildcards.study, wildcards.cohort)[wildcards.chunk],

@@ -17,6 +17,10 @@ rule measure:
     priority: 10
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=asked("measure", "mem_mb"),
+        runtime=asked("measure", "runtime"),
+        disk_mb=asked("measure", "disk_mb"),
     params:
         config=lambda wildcards: config_hash(
             {name: p.model_dump(exclude={"title"}) for name, p in measured_by(wildcards).items()},

@@ -14,8 +14,11 @@ rule report:
         f"{TREE}/benchmarks/report.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=asked("report", "mem_mb"),
+        runtime=asked("report", "runtime"),
     params:
-        config=config_hash(RUN),
+        config=config_hash(RUN.reported_by()),
         code=code_hash("studies.report"),
     script:
         "../scripts/report.py"

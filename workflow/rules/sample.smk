@@ -19,6 +19,9 @@ rule sample:
         "../../environment.yml"
     resources:
         gpu=1,
+        mem_mb=asked("sample", "mem_mb"),
+        runtime=asked("sample", "runtime"),
+        disk_mb=asked("sample", "disk_mb"),
     params:
         config=lambda wildcards: sampled_by(wildcards),
         seed=RUN.seed,

@@ -28,6 +28,9 @@ rule collect:
         f"{TREE}/benchmarks/{{study}}/collect.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=asked("collect", "mem_mb"),
+        runtime=asked("collect", "runtime"),
     params:
         code=code_hash("studies.collect"),
     script:
@@ -48,6 +51,9 @@ rule cells:
         f"{TREE}/benchmarks/{{study}}/cells.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=asked("cells", "mem_mb"),
+        runtime=asked("cells", "runtime"),
     params:
         config=lambda wildcards: results_hash(wildcards.study, "tables"),
         seed=RUN.seed,
@@ -68,6 +74,9 @@ rule claims:
         f"{TREE}/benchmarks/{{study}}/claims.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=asked("claims", "mem_mb"),
+        runtime=asked("claims", "runtime"),
     params:
         config=lambda wildcards: results_hash(wildcards.study, "tables", "claims"),
         seed=RUN.seed,
@@ -93,6 +102,7 @@ for study, content in RUN.studies.items():
             f"{TREE}/logs/{study}/tables.log",
         benchmark:
             f"{TREE}/benchmarks/{study}/tables.tsv"
+        localrule: True
         conda:
             "../../environment.yml"
         params:
@@ -127,6 +137,9 @@ rule figure:
         f"{TREE}/benchmarks/{{study}}/{{figure}}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=asked("figure", "mem_mb"),
+        runtime=asked("figure", "runtime"),
     params:
         config=lambda wildcards: [
             results_hash(wildcards.study),

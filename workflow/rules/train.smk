@@ -14,8 +14,13 @@ rule train:
         f"{TREE}/benchmarks/{{study}}/{{cohort}}/train_{{model}}_{{member}}.tsv"
     conda:
         "../../environment.yml"
+    # Members of one pack may share a SLURM job, one after the other: the time is that of all of them.
     resources:
         gpu=1,
+        mem_mb=asked("train", "mem_mb"),
+        runtime=asked("train", "runtime"),
+        members_per_job=RUN.members_per_job,
+        pack=lambda wildcards: f"{wildcards.study}/{wildcards.cohort}/{wildcards.model}",
     params:
         config=lambda wildcards: config_hash(
             RUN.studies[wildcards.study].model(wildcards.cohort, wildcards.model).trained_by()

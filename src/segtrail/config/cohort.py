@@ -97,6 +97,11 @@ class Cohort(Strict):
         """The keys that shape the arrays, and no others."""
         return self.model_dump(mode="json", include={"channels", "segments", "recipe"})
 
+    @property
+    def needs_population(self) -> bool:
+        """The recipe asks for statistics of the training part."""
+        return any(getattr(step, "over", None) == "population" for step in self.recipe)
+
     @model_validator(mode="after")
     def classes_exist(self) -> "Cohort":
         for step in self.recipe:

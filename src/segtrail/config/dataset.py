@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from .base import Strict
 
@@ -17,6 +17,14 @@ class Phantom(Strict):
     size: Literal["small", "full"] = "small"
 
 
+class Typical(Strict):
+    """The size of a usual scan: what a run will cost is told from it before any scan is read."""
+
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(description="voxels (x, y, z)")
+    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(description="mm (x, y, z)")
+    source: str = Field(description="where these numbers are from")
+
+
 class Dataset(Strict):
     """One YAML under config/datasets."""
 
@@ -27,6 +35,9 @@ class Dataset(Strict):
     channels: list[str] = Field(min_length=1)
     labels: dict[int, str] = Field(description="label value in the files → its name; 0 is background")
     phantoms: dict[str, Phantom] = Field(default={}, description="scale → phantom")
+    typical: Typical | None = Field(
+        default=None, description="used until the scans themselves have been read"
+    )
 
     def inspected_by(self) -> dict[str, Any]:
         """The keys that decide what is looked for in the files, and no others."""

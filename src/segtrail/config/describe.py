@@ -24,7 +24,7 @@ Spacings and shapes are in (x, y, z) and mm; `null` keeps an axis as it is.
 """
 SECTIONS = [
     ("A run: config/config.yaml", run, ["RunFile"]),
-    ("A data set: config/datasets/*.yaml", dataset, ["Dataset", "Phantom"]),
+    ("A data set: config/datasets/*.yaml", dataset, ["Dataset", "Phantom", "Typical"]),
     ("A study: config/studies/*.yaml", study, ["Study", "Measures"]),
     ("Cohorts", cohort, ["Cohort", "Where", "Segment", "Split", "PartRule", "Folds", "Box"]),
     ("Preprocessing steps, in a cohort's `recipe`", recipe, None),
