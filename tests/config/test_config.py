@@ -1,11 +1,13 @@
 """What a user writes is checked at start-up, and errors name the key, the value and what is allowed."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from segtrail.config import load_run, merged
+from segtrail.config import load_run, merged, read_yaml
 from segtrail.config.describe import markdown
 from segtrail.errors import ConfigError
 
@@ -90,6 +92,23 @@ def test_a_real_root_leaves_out_the_cohorts_without_one(tmp_path):
     assert set(run.studies["mehrtash2020"].cohorts) == {"heart"}
     assert set(run.absent["mehrtash2020"]) == {"brain", "prostate", "prostate3d"}
     assert "brats17" in run.absent["mehrtash2020"]["brain"]
+
+
+def test_cohorts_are_those_of_any_study_of_the_run(tmp_path):
+    config = shutil.copytree(ROOT / "config", tmp_path / "config")
+    path = config / "studies" / "mehrtash2020.yaml"
+    second = path.read_text(encoding="utf-8").replace("\n  brain:\n", "\n  head:\n")
+    values = yaml.safe_load(second)
+    values |= {"tables": [], "claims": [], "figures": {}, "scales": {"smoke": {}}}
+    (config / "studies" / "other.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    base = read_yaml(config / "config.yaml") | {"scale": "smoke", "studies": ["mehrtash2020", "other"]}
+    run = load_run(base | {"cohorts": ["brain", "head"]}, config)
+    assert {name: set(study.cohorts) for name, study in run.studies.items()} == {
+        "mehrtash2020": {"brain"},
+        "other": {"head"},
+    }
+    with pytest.raises(ConfigError, match="hart"):
+        load_run(base | {"cohorts": ["brain", "hart"]}, config)
 
 
 def test_roots_that_serve_no_cohort_are_an_error(tmp_path):

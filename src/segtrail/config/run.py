@@ -89,9 +89,14 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
                 expected=f"the root of the data set {name} as distributed",
                 remedy="correct the path, or set it to null to work on a phantom",
             )
+    files = {name: _study_file(name, config_dir) for name in wanted.studies}
+    cohorts = {cohort for content in files.values() for cohort in content.get("cohorts", {})}
+    for name in wanted.cohorts or []:
+        if name not in cohorts:
+            raise _unknown("cohorts", name, sorted(cohorts))
     studies, absent = {}, {}
-    for name in wanted.studies:
-        studies[name], absent[name] = _load_study(name, wanted, config_dir, loaded, roots)
+    for name, content in files.items():
+        studies[name], absent[name] = _load_study(name, content, wanted, loaded, roots)
     for name in wanted.overrides:
         if name not in studies:
             raise _unknown(f"overrides.{name}", name, list(studies))
@@ -137,13 +142,20 @@ def named_run(name: str | None, config_file: Path | None, config_dir: Path, root
     return load_run(values, config_dir)
 
 
-def _load_study(
-    name: str, wanted: RunFile, config_dir: Path, datasets: dict[str, Dataset], roots: dict[str, Path]
-) -> tuple[Study, dict[str, str]]:
+def _study_file(name: str, config_dir: Path) -> dict[str, Any]:
     path = config_dir / "studies" / f"{name}.yaml"
     if not path.is_file():
         raise _unknown("studies", name, [p.stem for p in sorted((config_dir / "studies").glob("*.yaml"))])
-    values = read_yaml(path)
+    return read_yaml(path)
+
+
+def _load_study(
+    name: str,
+    values: dict[str, Any],
+    wanted: RunFile,
+    datasets: dict[str, Dataset],
+    roots: dict[str, Path],
+) -> tuple[Study, dict[str, str]]:
     scales = values.pop("scales", {})
     if wanted.scale not in scales:
         raise _unknown("scale", wanted.scale, list(scales))
@@ -173,9 +185,6 @@ def _load_study(
 
 def _absent_cohorts(cohorts: dict[str, Any], wanted: RunFile, roots: dict[str, Path]) -> dict[str, str]:
     """Cohorts that this run does not compute, each with the reason."""
-    for name in wanted.cohorts or []:
-        if name not in cohorts:
-            raise _unknown("cohorts", name, list(cohorts))
     absent = {}
     for name, cohort in cohorts.items():
         missing = [dataset for dataset in cohort.get("datasets", []) if dataset not in roots]
