@@ -5,14 +5,19 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin
 
-.PHONY: reproduce test lint lock clean
+.PHONY: reproduce test test-cluster lint lock clean
 
 reproduce: $(INSTALLED)
-	@$(RUN)/snakemake --cores all --quiet rules progress
+	@$(RUN)/snakemake --cores all --rerun-incomplete --quiet rules progress
 	@$(RUN)/segtrail summary
 
 test: $(INSTALLED)
-	$(RUN)/pytest -n 2 --dist loadgroup
+	$(RUN)/pytest -n 2 --dist loadgroup --ignore tests/cluster
+
+# On real SLURM daemons, which it installs (as root, from Debian's packages), starts and stops.
+test-cluster: $(INSTALLED)
+	$(RUN)/python tests/cluster/cluster.py install
+	$(RUN)/pytest tests/cluster -n 2 --dist loadgroup --durations 0 --durations-min 1
 
 lint: $(INSTALLED)
 	$(RUN)/ruff format --check .
@@ -28,7 +33,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The newest versions of what pyproject.toml names; torch is kept, because its pin chooses the CPU build.
+# The newest versions of what pyproject.toml names; the exact pin of torch is kept, and the index decides its build.
 lock:
 	rm -rf $(VENV).lock && $(PYTHON) -m venv $(VENV).lock
 	$(VENV).lock/bin/pip install --quiet "$$(grep '^torch==' requirements.lock)" setuptools

@@ -299,7 +299,7 @@ class Executor(SlurmExecutor):
                 self._silence_told = now
                 silent = round(now - self._silent_since)
                 self.logger.warning(
-                    f"SLURM is silent for {silent} s ({error}). Jobs go on; it is asked again."
+                    f"SLURM does not answer for {silent} s ({error}). Jobs go on; it is asked again."
                 )
             return None
         self._silent_since = None
