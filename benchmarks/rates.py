@@ -17,10 +17,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from segtrail.config import named_run
-from segtrail.jobs import Job, jobs
 from segtrail.layout import Layout
-from segtrail.plan import Rate, read_rates
-from segtrail.quantities import Counted
+from segtrail.runs.jobs import Job, jobs
+from segtrail.runs.plan import Rate, read_rates
+from segtrail.runs.quantities import Counted
 
 NETWORKS = ("train", "sample")
 SEEN = {"cpu seconds": "core_seconds", "gpu seconds": "seconds", "memory MB": "memory_mb"}

@@ -97,9 +97,9 @@ def status(
 ) -> None:
     """Prints how far a run is: jobs done, running, waiting, failed; and the log to look at."""
     from .layout import Layout
-    from .screen import show, show_list
-    from .status import STATES, run_of
-    from .status import status as status_of
+    from .runs.screen import show, show_list
+    from .runs.status import STATES, run_of
+    from .runs.status import status as status_of
 
     try:
         if listed is not None and listed not in STATES:
@@ -133,10 +133,10 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs")] = False,
 ) -> None:
     """Prints what a run will cost before it starts: jobs, GPU-hours, CPU-hours, disk, longest chain."""
-    from .bill import show
     from .config import named_run
     from .layout import Layout
-    from .plan import Plan, posteriors_at_once
+    from .runs.bill import show
+    from .runs.plan import Plan, posteriors_at_once
 
     try:
         bill = Plan.of(Layout(named_run(run, config, Path("config"), root or [])), rates)

@@ -40,7 +40,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from segtrail.errors import ConfigError
 from segtrail.files import read_json, sha256_of, write_json, write_text
-from segtrail.slurm import ENDED_BADLY, ENDED_BY_CLUSTER, OVER, SlurmJob, SlurmSilentError, squeue
+from segtrail.runs.slurm import ENDED_BADLY, ENDED_BY_CLUSTER, OVER, SlurmJob, SlurmSilentError, squeue
 
 # Why a waiting job will never start, in squeue's words.
 HOPELESS = {

@@ -7,9 +7,9 @@ import pytest
 
 from segtrail.config import load_run, merged, read_yaml
 from segtrail.data import phantoms
-from segtrail.jobs import jobs
 from segtrail.layout import Layout
-from segtrail.plan import LOCAL, Plan
+from segtrail.runs.jobs import jobs
+from segtrail.runs.plan import LOCAL, Plan
 
 from .conftest import ROOT, Clone
 

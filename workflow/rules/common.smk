@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 from segtrail.config import load_run
-from segtrail.controller import Controller, remove_dead_locks
+from segtrail.runs.controller import Controller, remove_dead_locks
 from segtrail.errors import SegtrailError
 from segtrail.files import sha256_of
-from segtrail.jobs import job_of
+from segtrail.runs.jobs import job_of
 from segtrail.layout import Layout
-from segtrail.plan import Plan, posteriors_at_once
-from segtrail.quantities import preprocess_threads
+from segtrail.runs.plan import Plan, posteriors_at_once
+from segtrail.runs.quantities import preprocess_threads
 from segtrail.source import code_hash
 
 # One thread a process: two processes of one thread train twice as fast as one of two (benchmarks/).

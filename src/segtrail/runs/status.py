@@ -27,11 +27,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .config import Run, load_run, named_run, read_yaml
-from .errors import ArtifactError, ConfigError
-from .files import read_json
+from ..config import Run, load_run, named_run, read_yaml
+from ..errors import ArtifactError, ConfigError
+from ..files import read_json
+from ..layout import Layout
 from .jobs import Job, jobs
-from .layout import Layout
 from .slurm import (
     ENDED_BADLY,
     ENDED_BY_CLUSTER,

@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from segtrail.controller import Controller, remove_dead_locks
 from segtrail.errors import ArtifactError
 from segtrail.files import read_json
+from segtrail.runs.controller import Controller, remove_dead_locks
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from segtrail.controller import Controller
+from segtrail.runs.controller import Controller
 controller = Controller(Path(sys.argv[1]))
 controller.take({"run": "demo"})
 print("has it", flush=True)

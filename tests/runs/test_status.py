@@ -20,13 +20,13 @@ from segtrail.cli import app
 from segtrail.config import named_run
 from segtrail.errors import ArtifactError, ConfigError, DataError
 from segtrail.files import write_json
-from segtrail.jobs import jobs
 from segtrail.layout import Layout
-from segtrail.screen import show, show_list
-from segtrail.slurm import SlurmSilentError, squeue
-from segtrail.status import failure, last_epoch, run_of, status, training
+from segtrail.runs.jobs import jobs
+from segtrail.runs.screen import show, show_list
+from segtrail.runs.slurm import SlurmSilentError, squeue
+from segtrail.runs.status import failure, last_epoch, run_of, status, training
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRAIN = "mehrtash2020/heart/train_ce_000"
 OTHER = "mehrtash2020/heart/train_ce_001"
 # When files were written, in seconds: an earlier submission, the controller's start, and what came after.

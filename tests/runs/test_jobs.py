@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from segtrail.config import load_run, merged
-from segtrail.jobs import jobs
 from segtrail.layout import Layout
+from segtrail.runs.jobs import jobs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 POPULATION = {"recipe": [{"step": "z_score", "over": "population"}]}
 
 

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .config import read_yaml
-from .errors import ConfigError
+from ..config import read_yaml
+from ..errors import ConfigError
+from ..layout import Layout
 from .jobs import NAMES, Job, jobs
-from .layout import Layout
 from .quantities import UNITS, Counted
 
 # What a rule asks for, against what is expected: another machine, a busy file system, unusual subjects.

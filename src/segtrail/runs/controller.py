@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtifactError
-from .files import read_json, write_json
-from .processes import taken
+from ..errors import ArtifactError
+from ..files import read_json, write_json
+from ..processes import taken
 
 GLANCE = 1.0  # seconds: `segtrail status` looks at the lock for an instant
 

@@ -17,10 +17,10 @@ from segtrail.data.readers import list_subjects
 from segtrail.data.steps import State, run_step
 from segtrail.errors import ConfigError
 from segtrail.files import write_json
-from segtrail.jobs import job_of
 from segtrail.layout import Layout
 from segtrail.models.unet import build
-from segtrail.quantities import (
+from segtrail.runs.jobs import job_of
+from segtrail.runs.quantities import (
     SMALL_PHANTOMS,
     Counted,
     flops_per_voxel,
@@ -31,7 +31,7 @@ from segtrail.quantities import (
 )
 from segtrail.studies.measure import draws_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDY = "mehrtash2020"
 SHAPE, SPACING = (30, 41, 9), (1.3, 1.1, 3.0)
 

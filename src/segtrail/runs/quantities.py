@@ -14,12 +14,12 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from .config import Model, Predictor
-from .config.recipe import CentreCropOrPad, ResampleToShape, ResampleToSpacing, Step
-from .errors import ConfigError
-from .files import read_json
+from ..config import Model, Predictor
+from ..config.recipe import CentreCropOrPad, ResampleToShape, ResampleToSpacing, Step
+from ..errors import ConfigError
+from ..files import read_json
+from ..layout import Layout
 from .jobs import WHOLE, Job
-from .layout import Layout
 
 Shape = tuple[int, int, int]  # voxels (x, y, z)
 Spacing = tuple[float, float, float]  # mm

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from segtrail.cli import app
 from segtrail.config import load_run, merged
 from segtrail.errors import ConfigError
-from segtrail.jobs import NAMES, job_of, jobs
 from segtrail.layout import Layout
-from segtrail.plan import LOCAL, Plan, number, posteriors_at_once, read_rates, total
-from segtrail.quantities import Counted
+from segtrail.runs.jobs import NAMES, job_of, jobs
+from segtrail.runs.plan import LOCAL, Plan, number, posteriors_at_once, read_rates, total
+from segtrail.runs.quantities import Counted
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RATES = ROOT / "config" / "rates.csv"
 STUDY = "mehrtash2020"
 HEADER = "step,resource,unit,rate,basis,hardware,how\n"

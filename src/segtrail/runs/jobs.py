@@ -6,7 +6,7 @@ Progress and cost are told from this list, so that neither has to build the work
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .layout import Layout
+from ..layout import Layout
 
 # What a job of each rule is called: its log's path below results/<run>/logs, without the suffix.
 NAMES = {
