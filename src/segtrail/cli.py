@@ -149,6 +149,58 @@ def plan(
         _stop(error)
 
 
+@app.command()
+def audit(
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STUDY]...", help="papers under config/audit; all if left out"),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(help="audit the cells of this run, not the printed numbers")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="with --run: laid over config/config.yaml"),
+    ] = None,
+    root: Annotated[
+        list[str] | None, typer.Option(help="with --run: a data root, as acdc=/data/acdc")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="with --run: the folder of all runs")] = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: every finding")] = False,
+) -> None:
+    """Holds printed numbers, or with --run a run's own, to arithmetic: what holds, what is violated, by how
+    much, and what would repair it. With --run: exit status 1 on any violation."""
+    from .audit.cells import audit_cells
+    from .audit.paper import audit_paper, papers
+    from .audit.show import show
+    from .config import named_run
+
+    try:
+        if run is not None:
+            made = named_run(run, config, Path("config"), root or [])
+            for name in studies or []:
+                if name not in made.studies:
+                    raise ConfigError(f"STUDY = {name!r}", expected=f"one of: {', '.join(made.studies)}")
+            findings = {
+                name: audit_cells(results / made.name / name / "cells.csv", made.studies[name])
+                for name in studies or made.studies
+            }
+        elif config is not None or root:
+            raise ConfigError("--config and --root without --run", expected="the run whose cells to audit")
+        else:
+            folder = Path("config")
+            findings = {name: audit_paper(name, folder) for name in studies or papers(folder)}
+    except SegtrailError as error:
+        _stop(error)
+    if as_json:
+        _print_json([finding.as_dict(name) for name, found in findings.items() for finding in found])
+    else:
+        for name, found in findings.items():
+            show(name, found)
+    violated = any(finding.status == "violated" for found in findings.values() for finding in found)
+    raise typer.Exit(1 if run is not None and violated else 0)
+
+
 def _described(name: str, root: Path) -> Dataset:
     """The data set of a YAML under config/datasets, here or in the repository, or else a bare layout."""
     from .data.readers import READERS, default_dataset

@@ -68,6 +68,8 @@ def run(
         scale="smoke",
         seed=seed,
         on_bad_subject="stop",
+        device="auto",
+        members_per_job=1,
         phantom=phantom,
         drawn=phantom,
         roots={},

@@ -1,5 +1,7 @@
 """The printed numbers: every one is there, described by the study, and a broken CSV is refused."""
 
+from collections import Counter
+
 import pytest
 import synthetic
 
@@ -26,6 +28,32 @@ def test_all_printed_values_are_there_and_described():
     tables = {table.name: table for table in synthetic.study().tables}
     for one in printed:
         assert tables[one.table].cell(one.row, one.column)
+
+
+@pytest.mark.parametrize(
+    ("paper", "counts"),
+    [
+        ("jungo2019", {"Table 1": 64, "text": 4}),
+        ("hoebel2019", {"Table 1": 32, "Table 2": 16, "text": 2}),
+        (
+            "sagar2020",
+            {"Table 2": 6, "Table 3": 4, "Table 4": 4, "v1 tables (repo images img4/img5.png)": 16},
+        ),
+        ("eatonrosen2018", {"text": 4}),
+    ],
+)
+def test_all_printed_values_of_the_other_papers_are_there(paper, counts):
+    printed = published.read(synthetic.CONFIG / "published" / f"{paper}.csv")
+    assert Counter(one.table for one in printed) == counts
+
+
+@pytest.mark.parametrize(
+    ("text", "decimals", "slack"),
+    [("0.40", 2, 0.005), ("66", 0, 0.5), ("9.5e-05", 6, 5e-7), ("-0.5", 1, 0.05), ("1.2e-13", 14, 5e-15)],
+)
+def test_slack_is_half_of_the_last_printed_digit(text, decimals, slack):
+    assert published.decimals(text) == decimals
+    assert published.slack(text) == pytest.approx(slack)
 
 
 def test_digits_and_slack_are_kept(tmp_path):

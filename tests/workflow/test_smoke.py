@@ -8,6 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from segtrail.config import read_yaml
+
+from segtrail.config import named_run
+from segtrail.layout import Layout
+from segtrail.runs.status import status
+
 from .conftest import ROOT, Clone, new_clone
 
 SMOKE = ("--cores", "2", "--config", "run=smoke", "scale=smoke")
@@ -40,9 +46,9 @@ def heart(finished_heart, tmp_path) -> Clone:
 
 def test_every_published_value_has_a_cell_computed_or_with_a_reason(finished):
     results = finished.folder / "results" / "smoke"
-    for published in (ROOT / "config" / "published").glob("*.csv"):
-        wanted = pd.read_csv(published)
-        cells = pd.read_csv(results / published.stem / "cells.csv")
+    for study in read_yaml(ROOT / "config" / "config.yaml")["studies"]:
+        wanted = pd.read_csv(ROOT / "config" / "published" / f"{study}.csv")
+        cells = pd.read_csv(results / study / "cells.csv")
         keys = ["table", "row", "column"]
         assert cells[keys].equals(wanted[keys])
         assert (cells["reproduced"].notna() | cells["reason"].notna()).all()
@@ -72,6 +78,11 @@ def test_a_second_run_has_nothing_to_do_and_touching_a_scan_changes_nothing(fini
     for scan in (finished.folder / "results/smoke/data/acdc/phantom").rglob("*.nii.gz"):
         scan.touch()
     assert finished.jobs(*SMOKE) == {}
+
+
+def test_status_finds_a_finished_run_done(finished):
+    layout = Layout(named_run("smoke", None, finished.folder / "config"), finished.folder / "results")
+    assert {job.state for job in status(layout).jobs} == {"done"}
 
 
 def test_no_posterior_is_left_behind(finished):

@@ -7,7 +7,7 @@ import typing
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from . import cohort, dataset, model, recipe, results, run, study
+from . import audit, cohort, dataset, model, recipe, results, run, study
 from .base import Strict
 
 INTRODUCTION = """# Configuration
@@ -30,6 +30,11 @@ SECTIONS = [
     ("Preprocessing steps, in a cohort's `recipe`", recipe, None),
     ("Models and predictors", model, ["Model", "Dropout", "Training", "Plateau", "DeadClass", "Predictor"]),
     ("Tables, claims and figures", results, None),
+    (
+        "The audit of printed numbers: config/audit/*.yaml",
+        audit,
+        ["Audit", "PrintedTable", "Meaning", "Term", *(item.__name__ for item in audit.KINDS.values())],
+    ),
 ]
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..audit.bounds import audit
+from ..audit.findings import Place
+from ..audit.study import entries, impossible
 from ..config import Run
 from ..config.results import Cell, CorrelationCell, MeanCell, PatientsCell, ReductionCell
 from ..files import seed_of, write_text
 from ..measures.statistics import bootstrap_mean, case_percentiles, pearson
-from . import audit, schema
+from . import schema
 from .cases import Cases, NotComputedError, defined, paired_sizes, reduction, reduction_interval
 from .published import Printed, read, recipe
 from .verdicts import judge
@@ -106,7 +109,7 @@ def compute(
     recipes = {one.place: recipe(one, study) for one in printed}
     source = Source(study_id, Cases.of(run, study_id, measures), members, subjects)
     values = {place: evaluate(source, place, cell) for place, cell in recipes.items()}
-    faults = audit.impossible(study, audit.audit(audit.entries(study, printed)))
+    faults = impossible(study, audit(entries(study, printed)))
     by_place = {one.place: one for one in printed}
     rows = []
     for one in printed:
@@ -141,7 +144,7 @@ def compute(
     return schema.CELLS.validate(table)
 
 
-def evaluate(source: Source, place: audit.Place, cell: Cell) -> Value:
+def evaluate(source: Source, place: Place, cell: Cell) -> Value:
     """The run's value of one cell; without one where a cohort, size or measure is missing, and the reason."""
     try:
         if isinstance(cell, PatientsCell):
@@ -161,7 +164,7 @@ def _patients(source: Source, cell: PatientsCell) -> Value:
     return Value(reproduced=float(count), n=count, n_excluded=excluded)
 
 
-def _mean(source: Source, place: audit.Place, cell: MeanCell) -> Value:
+def _mean(source: Source, place: Place, cell: MeanCell) -> Value:
     where = (cell.cohort, cell.part, cell.predictor, cell.size)
     cases = source.cases.values(*where, cell.measure, cell.region, cell.segment, cell.dataset)
     members, dead = source.trained(cell.cohort, cell.predictor)
@@ -199,7 +202,7 @@ def _notes(source: Source, cell: MeanCell, cases: pd.DataFrame, members: int, de
     return notes
 
 
-def _reduction(source: Source, place: audit.Place, cell: ReductionCell) -> Value:
+def _reduction(source: Source, place: Place, cell: ReductionCell) -> Value:
     where = (cell.cohort, cell.part, cell.predictor, cell.sizes)
     before, after = paired_sizes(source.cases, *where, cell.measure, cell.region, cell.segment)
     cases = source.cases.values(*where[:3], cell.sizes[0], cell.measure, cell.region, cell.segment)

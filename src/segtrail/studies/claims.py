@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..audit.bounds import audit
+from ..audit.study import entries, impossible
 from ..config import Run, Study
 from ..config.results import MeanCell
 from ..files import seed_of, write_text
 from ..measures.statistics import holm
-from . import audit, schema
+from . import schema
 from .cases import Cases
 from .comparisons import Result, Trials, comparisons
 from .published import Printed, read, recipe
@@ -121,7 +123,7 @@ def direction(agreement: float) -> str:
 def printed_means(study: Study, printed: Sequence[Printed]) -> dict[tuple[Any, ...], float]:
     """(cohort, part, predictor, size, measure, region, segment) → the printed mean in the measure's own
     units, where it can be right."""
-    faults = audit.impossible(study, audit.audit(audit.entries(study, printed)))
+    faults = impossible(study, audit(entries(study, printed)))
     result = {}
     for one in printed:
         cell = recipe(one, study)

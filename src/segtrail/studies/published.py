@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from ..config import Study
@@ -37,12 +38,22 @@ class Printed:
 
     @property
     def slack(self) -> float:
-        """Half a unit of the last printed digit: how far rounding may have moved it."""
-        return 0.5 * 10.0 ** -decimals(self.value)
+        return slack(self.value)
 
 
 def decimals(text: str) -> int:
-    return len(text.partition(".")[2])
+    """Digits after the point; 0 of an empty text."""
+    return max(0, -_exponent(text)) if text else 0
+
+
+def slack(text: str) -> float:
+    """Half a unit of the last printed digit: how far rounding may have moved it."""
+    return float(0.5 * 10.0 ** _exponent(text))
+
+
+def _exponent(text: str) -> int:
+    """Of the last printed digit: −2 of 0.40, −6 of 9.5e-05."""
+    return int(Decimal(text).as_tuple().exponent)
 
 
 def read(path: str | Path) -> list[Printed]:

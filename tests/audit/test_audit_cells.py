@@ -1,0 +1,189 @@
+"""The rules on a run's own cells: nothing in what our measures give, and any planted violation."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from segtrail.audit.cells import NUMBERS, audit_cells
+from segtrail.cli import app
+from segtrail.config import named_run
+from segtrail.errors import ArtifactError, ConfigError
+from segtrail.measures.calibration import Tally, tally
+
+CONFIG = Path(__file__).parents[2] / "config"
+STUDY = named_run("demo", None, CONFIG).studies["mehrtash2020"]
+ROWS = {"Heart (L_CE)": 0, "Heart (L_DSC)": 1, "Heart (EN L_DSC)": 2}
+COLUMNS = {"NLL": "nll", "Brier": "brier_sum", "ECE%": "ece_conf", "Dice I": "dice"}
+
+
+def measured(seed: int, cases: int, sharpness: float, row: int) -> list[Tally]:
+    """Tallies of random probabilities of four classes, one for each case."""
+    rng = np.random.default_rng((seed, row))
+    result = []
+    for _ in range(cases):
+        scores = np.exp(sharpness * rng.normal(size=(4, 50)))
+        p = (scores / scores.sum(axis=0)).astype(np.float32)
+        y = rng.integers(4, size=50).astype(np.uint8)
+        clip = STUDY.measures.nll_clip
+        result.append(tally(p, y, np.ones(50, dtype=bool), STUDY.measures.ece_bins, clip)[0])
+    return result
+
+
+def value(one: Tally, measure: str) -> float:
+    return one.dice(1) if measure == "dice" else getattr(one, measure)("box")
+
+
+def cells(seed: int = 1, cases: int = 5, sharpness: float = 2.0) -> dict[tuple[str, str], dict[str, str]]:
+    """(row, column) → a row of cells.csv, as cells.py makes them."""
+    result = {}
+    for row, number in ROWS.items():
+        tallies = measured(seed, cases, sharpness, number)
+        for column, measure in COLUMNS.items():
+            factor = 100 if column == "ECE%" else 1
+            values = np.array([value(one, measure) for one in tallies]) * factor
+            lo, hi = np.percentile(values, [2.5, 97.5])
+            beside = measure == "brier_sum"
+            numbers = [values.mean(), lo, hi, lo, hi, cases, 4, np.mean(values) / 4 if beside else ""]
+            result[row, column] = {
+                "table": "Table II",
+                "row": row,
+                "column": column,
+                "beside_measure": "brier_mean" if beside else "",
+                **{name: str(number) for name, number in zip(NUMBERS, numbers, strict=True)},
+            }
+    return result
+
+
+def written(folder: Path, rows: dict[tuple[str, str], dict[str, str]]) -> Path:
+    path = folder / "cells.csv"
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.DictWriter(handle, next(iter(rows.values())))
+        writer.writeheader()
+        writer.writerows(rows.values())
+    return path
+
+
+def violated(path: Path) -> set[str]:
+    return {one.rule for one in audit_cells(path, STUDY) if one.status == "violated"}
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), cases=st.integers(1, 50), sharpness=st.floats(0, 40))
+def test_no_probabilities_break_a_rule(tmp_path_factory, seed, cases, sharpness):
+    path = written(tmp_path_factory.mktemp("cells"), cells(seed, cases, sharpness))
+    assert not violated(path) - {"rows differ"}
+    if cases > 2 and 0 < sharpness < 5:
+        assert not violated(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "changes", "rule"),
+    [
+        ("Dice I", {"reproduced": "1.00001"}, "range"),
+        ("Dice I", {"lo": "0.5", "hi": "0.4"}, "interval in order"),
+        ("Dice I", {"boot_lo": "0.5", "boot_hi": "0.4"}, "interval in order"),
+        ("Dice I", {"reproduced": "0.9", "lo": "0.1", "hi": "0.2"}, "mean within percentiles"),
+        ("NLL", {"reproduced": "0.0001", "lo": "0.0001", "hi": "0.0001"}, "NLL ≥ −ln(1−ECE)"),
+        ("NLL", {"reproduced": "0.0001", "lo": "0.0001", "hi": "0.0001"}, "NLL ≥ 1.2277·Brier"),
+        ("Brier", {"reproduced": "0.0001"}, "Brier ≥ K/(K−1)·ECE²"),
+        ("Brier", {"beside": "0.9"}, "Brier = K·mean Brier"),
+        ("Brier", {"beside": "0.9"}, "NLL ≥ 1.2277·K·Brier"),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path, column, changes, rule):
+    rows = cells()
+    rows["Heart (L_DSC)", column] |= changes
+    assert rule in violated(written(tmp_path, rows))
+
+
+def test_a_brier_off_in_the_ninth_digit_is_found(tmp_path):
+    rows = cells()
+    cell = rows["Heart (L_CE)", "Brier"]
+    cell["beside"] = repr(float(cell["beside"]) * (1 + 1e-8))
+    assert violated(written(tmp_path, rows)) == {"Brier = K·mean Brier"}
+
+
+def test_a_row_copied_to_another_predictor_is_found_unless_both_are_one_network(tmp_path):
+    rows = cells()
+    for column in COLUMNS:
+        copy = {**rows["Heart (L_DSC)", column], "row": "Heart (EN L_DSC)"}
+        rows["Heart (EN L_DSC)", column] = copy
+    assert violated(written(tmp_path, rows)) == {"rows differ"}
+    for row in rows.values():
+        row["n_members"] = "1"
+    assert not violated(written(tmp_path, rows))
+
+
+def test_a_cell_without_a_value_is_not_looked_at(tmp_path):
+    rows = cells()
+    for row in rows.values():
+        row |= dict.fromkeys(NUMBERS, "")
+    assert {one.status for one in audit_cells(written(tmp_path, rows), STUDY)} == {"not applicable"}
+
+
+def test_counts_are_their_n(tmp_path):
+    row = {"table": "Table I", "row": "Heart/ACDC", "column": "test", "beside_measure": ""}
+    row |= dict.fromkeys(NUMBERS, "") | {"reproduced": "50.0", "n": "50"}
+    assert not violated(written(tmp_path, {("", ""): row}))
+    assert violated(written(tmp_path, {("", ""): row | {"n": "49"}})) == {"counts add up"}
+
+
+def test_sigmoids_that_are_no_probabilities_are_not_held_to_the_rules(tmp_path):
+    rows = cells()
+    rows["Heart (L_DSC)", "NLL"]["reproduced"] = "0.0001"
+    path = written(tmp_path, rows)
+    values = STUDY.model_dump()
+    values["models"]["dice"]["background"] = "untrained"
+    findings = audit_cells(path, type(STUDY).model_validate(values))
+    assert not [one for one in findings if one.status == "violated"]
+    untold = [one for one in findings if "need not sum to one" in one.sentence]
+    assert {one.places[0][1] for one in untold} == {"Heart (L_DSC)", "Heart (EN L_DSC)"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "named"),
+    [
+        ({"reproduced": "many"}, ArtifactError, ["Table II / Heart (L_CE) / NLL", "reproduced = 'many'"]),
+        ({"lo": "nan"}, ArtifactError, ["lo = 'nan'", "finite"]),
+        ({"table": "Table 9"}, ConfigError, ["Table 9 / Heart (L_CE) / NLL"]),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, changes, error, named):
+    rows = cells()
+    rows["Heart (L_CE)", "NLL"] |= changes
+    with pytest.raises(error) as caught:
+        audit_cells(written(tmp_path, rows), STUDY)
+    for part in named:
+        assert part in str(caught.value)
+
+
+def test_what_is_no_cells_file_is_named(tmp_path):
+    (tmp_path / "cells.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="columns a, b"):
+        audit_cells(tmp_path / "cells.csv", STUDY)
+    with pytest.raises(ArtifactError, match=r"none\.csv"):
+        audit_cells(tmp_path / "none.csv", STUDY)
+
+
+def test_the_command_fails_on_a_violation_and_only_then(tmp_path, monkeypatch):
+    monkeypatch.chdir(CONFIG.parent)
+    folder = tmp_path / "demo" / "mehrtash2020"
+    folder.mkdir(parents=True)
+    call = ["audit", "--run", "demo", "--results", str(tmp_path)]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 1
+    assert "cells.csv" in done.output
+    written(folder, cells())
+    assert CliRunner().invoke(app, call).exit_code == 0
+    assert CliRunner().invoke(app, [*call, "hoebel2019"]).exit_code == 1
+    rows = cells()
+    rows["Heart (L_CE)", "Dice I"]["reproduced"] = "2"
+    written(folder, rows)
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 1
+    assert "violated: range" in done.output
