@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segtrail.config import read_yaml
-
-from segtrail.config import named_run
+from segtrail.config import named_run, read_yaml
 from segtrail.layout import Layout
 from segtrail.runs.status import status
 
