@@ -10,6 +10,12 @@ import typer
 from .config import Dataset, read_yaml
 from .errors import ConfigError, DataError, SegtrailError
 
+RunName = Annotated[str | None, typer.Option(help="a run's name; that of config/config.yaml if left out")]
+ConfigFile = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="laid over config/config.yaml")
+]
+Roots = Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")]
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
@@ -64,17 +70,15 @@ def summary(
 def evidence(
     study: Annotated[str, typer.Argument(help="a study of the run")],
     config: Annotated[Path, typer.Option(help="the run's configuration, laid over config/config.yaml")],
-    root: Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")] = None,
+    root: Roots = None,
     results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
 ) -> None:
     """Prints a finished run of one study as Markdown: members, cells that were computed, claims."""
-    from .config import load_run, merged
+    from .config import named_run
     from .studies.evidence import page
 
     try:
-        values = merged(read_yaml(Path("config/config.yaml")), read_yaml(config))
-        values = merged(values, {"data": dict(part.split("=", 1) for part in root or [])})
-        run = load_run(values, Path("config"))
+        run = named_run(None, config, Path("config"), root or [])
         typer.echo(page(run, study, results / run.name), nl=False)
     except SegtrailError as error:
         _stop(error)
@@ -82,13 +86,9 @@ def evidence(
 
 @app.command()
 def status(
-    run: Annotated[
-        str | None, typer.Option(help="a run's name; that of config/config.yaml if left out")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="laid over config/config.yaml")
-    ] = None,
-    root: Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")] = None,
+    run: RunName = None,
+    config: ConfigFile = None,
+    root: Roots = None,
     rules: Annotated[bool, typer.Option("--rules", help="count each rule")] = False,
     listed: Annotated[
         str | None, typer.Option("--list", help="list the jobs in one state: running, waiting, failed …")
@@ -117,13 +117,9 @@ def status(
 
 @app.command()
 def plan(
-    run: Annotated[
-        str | None, typer.Option(help="a run's name; that of config/config.yaml if left out")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="laid over config/config.yaml")
-    ] = None,
-    root: Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")] = None,
+    run: RunName = None,
+    config: ConfigFile = None,
+    root: Roots = None,
     rates: Annotated[Path, typer.Option(help="what things cost; your own: benchmarks/rates.py")] = Path(
         "config/rates.csv"
     ),
@@ -158,13 +154,8 @@ def audit(
     run: Annotated[
         str | None, typer.Option(help="audit the cells of this run, not the printed numbers")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="with --run: laid over config/config.yaml"),
-    ] = None,
-    root: Annotated[
-        list[str] | None, typer.Option(help="with --run: a data root, as acdc=/data/acdc")
-    ] = None,
+    config: ConfigFile = None,
+    root: Roots = None,
     results: Annotated[Path, typer.Option(help="with --run: the folder of all runs")] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: every finding")] = False,
 ) -> None:
