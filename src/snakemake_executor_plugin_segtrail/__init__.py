@@ -125,7 +125,7 @@ class Executor(SlurmExecutor):
                     if _number(job, what) > _number(known, what):
                         largest[job.rule.name, what] = job
         for job in {id(job): job for job in largest.values()}.values():
-            done = _ask(self._sbatch(job) + " --test-only --wrap true", shell=True)
+            done = _ask(self._sbatch(job) + " --test-only --wrap true")
             if done.returncode != 0:
                 refusal = f"\n{INDENT}".join(done.stderr.split("\n")).strip()
                 self._stop_unless_nodes_are_away(job, refusal)
@@ -389,11 +389,10 @@ def made_from(job: JobExecutorInterface) -> str:
     return sha256_of([job.rule.name, sorted(map(str, job.input)), sorted(map(str, job.output)), params])[:16]
 
 
-def _ask(command: str, shell: bool = False) -> subprocess.CompletedProcess[str]:
-    """Runs one of SLURM's commands. Raises TimeoutExpired after 30 s."""
+def _ask(command: str) -> subprocess.CompletedProcess[str]:
+    """Runs one of SLURM's commands, without a shell. Raises TimeoutExpired after 30 s."""
     return subprocess.run(
-        command if shell else shlex.split(command),
-        shell=shell,
+        shlex.split(command),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

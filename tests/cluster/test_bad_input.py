@@ -55,6 +55,23 @@ def test_more_memory_than_any_node_has(lab: Lab):
     assert lab.submitted() == []
 
 
+def test_more_time_than_the_partition_allows(lab: Lab):
+    """SLURM takes such a job, and never starts it."""
+    lab.cluster.run("scontrol", "update", "PartitionName=gpu", "MaxTime=5")
+    try:
+        controller = lab.start("--retries", "0")
+        told(controller, "PartitionTimeLimit", "train", "runtime=", "slurm/config.yaml")
+        assert not lab.cluster.run("squeue", "-h").strip()
+    finally:
+        lab.cluster.run("scontrol", "update", "PartitionName=gpu", "MaxTime=UNLIMITED")
+
+
+def test_slurmctld_is_away_at_the_start(lab: Lab):
+    os.kill(lab.cluster.slurmctld.pid(), signal.SIGKILL)
+    assert waited(lambda: lab.cluster.slurmctld.pid() is None, 10)
+    told(lab.start(), "SLURM does not answer", "try again when it does")
+
+
 def test_an_environment_that_the_node_does_not_have(lab: Lab):
     """To n2 the virtual environment is an empty folder; n1 takes no jobs."""
     if subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode:

@@ -100,6 +100,30 @@ def test_slurmd_killed_while_its_training_lives_on(lab: Lab, undisturbed):
     assert lab.show(job)["Restarts"] == "1"
 
 
+def test_a_site_that_cancels_what_it_preempts(lab: Lab, undisturbed):
+    """The job is not requeued but ends; it is submitted again, and no retry is spent."""
+    lab.cluster.run("scontrol", "update", "PartitionName=gpu_low", "PreemptMode=CANCEL")
+    try:
+        controller = lab.start(
+            "--set-resources", "train:slurm_partition=gpu_low", "--retries", "0", targets=WEIGHTS
+        )
+        lab.freeze()
+        job = lab.slurm_job("train_ce_000")
+        node = lab.show(job)["NodeList"]
+        lab.cluster.run(
+            "sbatch", "-p", "gpu_high", "-w", node, "--gres=gpu:2", "-o", "/dev/null", "--wrap", "sleep 8"
+        )
+        controller.finishes()
+    finally:
+        lab.cluster.run("scontrol", "update", "PartitionName=gpu_low", "PreemptMode=REQUEUE")
+    assert lab.cells_of_its_members() == undisturbed
+    assert lab.state(job) == "PREEMPTED"
+    assert f"SLURM job {job} ended as PREEMPTED: submitted again" in controller.text
+    assert lab.slurm_job("train_ce_000") != job
+    assert lab.went_on_after("000")
+    assert lab.no_epoch_was_trained_twice()
+
+
 def test_slurmctld_killed_and_started_again(lab: Lab, undisturbed):
     controller = lab.start("--retries", "0", targets=WEIGHTS)
     process = lab.freeze()
