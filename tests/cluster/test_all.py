@@ -14,7 +14,7 @@ def test_the_whole_run_gives_the_cells_of_a_local_one(cluster, tmp_path):
     new_clone(lab.folder)
     try:
         # The nodes have more CPUs on paper than the machine has.
-        lab.start("--jobs", "6", targets=["all"]).finishes(900)
+        lab.start("--jobs", "6", targets=["all"]).finishes(1800)
         dry = lab.start("--dry-run", targets=["all"])
         dry.finishes(60)
         assert "Nothing to be done" in dry.text
