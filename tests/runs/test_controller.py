@@ -1,8 +1,14 @@
 """One controller per run, also after a kill."""
 
+import getpass
+import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +96,39 @@ def test_only_the_locks_of_this_tree_are_removed(tmp_path):
     assert not ours.exists()
     assert others.exists()
     assert alike.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("working", [True, False])
+def test_another_user_is_told_who_is_at_work_or_whose_it_is(working):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        tree = Path(folder) / "demo"
+        owner = Controller(tree)
+        owner.take({})
+        if not working:
+            assert owner._handle is not None
+            os.close(owner._handle)
+        found = as_nobody(lambda: Controller(tree).other() or "nobody")
+        me = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
+        assert me in found
+        assert ("is being made by" in found) == working
+        assert ("may not write" in found) != working
+
+
+def as_nobody(look: Callable[[], str]) -> str:
+    """What another user finds; the process is a copy of this one, which has imported all it needs."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(65534)
+        try:
+            found = look()
+        except ArtifactError as error:
+            found = str(error)
+        os.write(writer, found.encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as handle:
+        return handle.read()

@@ -59,7 +59,11 @@ class Controller:
     def _try(self) -> str | None:
         """Takes the lock, or says who holds it."""
         self.tree.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            # Somebody else's tree; whether they are at work can still be seen.
+            handle = os.open(self.lock, os.O_RDONLY)
         end = time.monotonic() + GLANCE
         while not taken(handle, self.lock):
             if time.monotonic() > end:
@@ -67,6 +71,12 @@ class Controller:
                 return f"{self.tree} is being made by {self._holder()}"
             time.sleep(0.05)
         self._handle = handle
+        if not os.access(self.lock, os.W_OK):
+            raise ArtifactError(
+                f"{getpass.getuser()} may not write in {self.tree}: it was made by {self._holder()}",
+                remedy="ask them for the rights (chmod -R g+w, and umask 002 from then on), give the run "
+                "another name (config key `run`), or work in a clone of your own",
+            )
         return None
 
     def _holder(self) -> str:
