@@ -1,5 +1,6 @@
 """The parts of the executor that need no SLURM; the rest is tested on real daemons in tests/cluster."""
 
+import os
 import shlex
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_segtrail import batch_script, packs
+from snakemake_executor_plugin_segtrail import batch_script, changed_since, packs
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
@@ -90,3 +91,18 @@ def test_a_path_with_a_blank_or_a_quote_stays_one_word(tmp_path):
     command = f"test -d {shlex.quote(str(folder))}"
     assert run(batch_script(str(folder / "python"), {marker: command})).returncode == 0
     assert marker.exists()
+
+
+def test_an_input_made_after_the_submission_is_noticed(tmp_path):
+    folder, file, record = tmp_path / "arrays", tmp_path / "members.csv", tmp_path / "record.json"
+    folder.mkdir()
+    timestamp = folder / ".snakemake_timestamp"
+    for second, path in enumerate((timestamp, file, record)):
+        path.touch()
+        os.utime(path, (second, second))
+    assert not changed_since(record, [folder, file])  # a folder's own time tells nothing
+    os.utime(file, (5, 5))
+    assert changed_since(record, [folder, file])
+    os.utime(file, (1, 1))
+    os.utime(timestamp, (5, 5))
+    assert changed_since(record, [folder, file])

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -234,7 +234,7 @@ class Executor(SlurmExecutor):
         record = read_json(path)
         slurm_job, marker = record["slurm_job"], self.folder / "done" / record["marker"]
         alive = slurm_job in states and states[slurm_job].state not in OVER
-        if record["made_from"] != made_from(job):
+        if record["made_from"] != made_from(job) or changed_since(path, map(Path, job.input)):
             if alive:
                 self.logger.info(f"SLURM job {slurm_job} makes it from something else: cancelled.")
                 self._cancel(slurm_job)
@@ -387,6 +387,20 @@ def made_from(job: JobExecutorInterface) -> str:
     """A hash of what would make a job's outputs others: inputs' names and params (configuration and code)."""
     params = [str(value) for value in job.params]
     return sha256_of([job.rule.name, sorted(map(str, job.input)), sorted(map(str, job.output)), params])[:16]
+
+
+def changed_since(record: Path, inputs: Iterable[Path]) -> bool:
+    """Whether an input was made anew after the job was submitted, which may have read the old one.
+
+    All these times are given by the controller: it writes the record, and touches what a job has made.
+    """
+    submitted = record.stat().st_mtime_ns
+    return any(_made(path) > submitted for path in inputs)
+
+
+def _made(path: Path) -> int:
+    timestamp = path / ".snakemake_timestamp"  # Snakemake's, in a folder that is an output
+    return (timestamp if timestamp.exists() else path).stat().st_mtime_ns
 
 
 def _ask(command: str) -> subprocess.CompletedProcess[str]:

@@ -161,6 +161,19 @@ def test_a_controller_killed_and_started_again_adopts_its_jobs(lab: Lab, undistu
     assert lab.nothing_to_do()
 
 
+def test_a_job_whose_data_was_made_anew_is_not_adopted(lab: Lab, undisturbed):
+    """It trains on what it has read before the controller died; the next one ends it and starts another."""
+    first = lab.start(targets=WEIGHTS)
+    lab.freeze("000")
+    orphan = lab.slurm_job("train_ce_000")
+    first.kill()
+    (lab.folder / RUN / "tiny/heart/arrays/train/.snakemake_timestamp").touch()
+    lab.start(targets=WEIGHTS).finishes()
+    assert lab.state(orphan) == "CANCELLED"
+    assert lab.slurm_job("train_ce_000") != orphan
+    assert lab.cells_of_its_members() == undisturbed
+
+
 def test_a_second_start_of_the_same_command_is_told_who_is_at_work(lab: Lab, undisturbed):
     first = lab.start(targets=WEIGHTS)
     process = lab.freeze()
