@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from ..errors import ConfigError
-from .base import Strict
+from .base import Strict, mistakes
 from .run import read_yaml
 
 Measure = Literal[
@@ -252,14 +252,7 @@ def load_audit(path: Path) -> Audit:
     try:
         return Audit.model_validate(values)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors()[:8]:
-            key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-            value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
-            known = problem["type"] != "extra_forbidden"
-            hint = "" if known else f"; allowed here: {', '.join(_keys(problem['loc']))}"
-            lines.append(f"{key}{value}: {problem['msg']}{hint}")
-        raise ConfigError("\n          ".join(lines), file=path) from error
+        raise ConfigError(mistakes(error, _keys), file=path) from error
 
 
 def _keys(location: tuple[Any, ...]) -> list[str]:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from ..errors import ConfigError
-from .base import Strict
+from .base import Strict, mistakes
 from .dataset import Dataset
 from .study import Study, merged
 
@@ -214,15 +214,8 @@ def _validated(model: type[T], values: dict[str, Any], file: str) -> T:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors()[:8]:
-            key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
-            value = "" if isinstance(problem["input"], dict) else f" = {problem['input']!r}"
-            hint = ""
-            if problem["type"] == "extra_forbidden":
-                hint = f"; allowed here: {', '.join(_allowed(model, problem['loc'])) or 'see docs/config.md'}"
-            lines.append(f"{key}{value}: {problem['msg']}{hint}")
-        raise ConfigError("\n          ".join(lines), file=f"config/{file}") from error
+        text = mistakes(error, lambda location: _allowed(model, location))
+        raise ConfigError(text, file=f"config/{file}") from error
 
 
 def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
