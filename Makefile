@@ -3,34 +3,49 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 INSTALLED := $(VENV)/.installed
-RUN := $(VENV)/bin
+BIN := $(VENV)/bin
+# Studies that there are; `make figures` names them.
+STUDIES := $(notdir $(basename $(wildcard config/studies/*.yaml)))
+VALIDATOR := $(VENV)-validator/.installed
 
-.PHONY: reproduce test test-cluster lint lock clean
+.PHONY: reproduce figures test test-cluster lint lock clean
 
 reproduce: $(INSTALLED)
-	@$(RUN)/snakemake --cores all --rerun-incomplete --quiet rules progress
-	@$(RUN)/segtrail summary
+	@$(BIN)/snakemake --cores all --rerun-incomplete --quiet rules progress
+	@$(BIN)/segtrail summary
 
-test: $(INSTALLED)
-	$(RUN)/pytest -n 2 --dist loadgroup --ignore tests/cluster
+# Every figure of a study, after a change of style say: make figures STUDY=mehrtash2020 [RUN=paper] [SCALE=paper]
+figures: $(INSTALLED)
+	@[ -n "$(filter $(STUDIES),$(STUDY))" ] || { echo "make figures STUDY=… needs one of: $(STUDIES)" >&2; exit 2; }
+	@$(BIN)/snakemake $(STUDY)_figures --cores all --quiet rules progress \
+		$(if $(RUN)$(SCALE),--config $(if $(RUN),run=$(RUN)) $(if $(SCALE),scale=$(SCALE)))
+
+test: $(INSTALLED) $(VALIDATOR)
+	$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/cluster
 
 # On real SLURM daemons, which it installs (as root, from Debian's packages), starts and stops.
 test-cluster: $(INSTALLED)
-	$(RUN)/python tests/cluster/cluster.py install
-	$(RUN)/pytest tests/cluster -n 2 --dist loadgroup --durations 0 --durations-min 1
+	$(BIN)/python tests/cluster/cluster.py install
+	$(BIN)/pytest tests/cluster -n 2 --dist loadgroup --durations 0 --durations-min 1
 
 lint: $(INSTALLED)
-	$(RUN)/ruff format --check .
-	$(RUN)/ruff check .
-	$(RUN)/mypy
-	$(RUN)/snakefmt --check Snakefile workflow
-	$(RUN)/snakemake --lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else f"segtrail needs Python 3.11, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Of RO-Crates, for the tests; apart, because it wants an older library than ours.
+$(VALIDATOR): tests/runs/validator.lock
+	$(PYTHON) -m venv $(VENV)-validator
+	$(VENV)-validator/bin/pip install --quiet --disable-pip-version-check --requirement tests/runs/validator.lock
 	@touch $@
 
 # The newest versions of what pyproject.toml names; the exact pin of torch is kept, and the index decides its build.

@@ -4,6 +4,7 @@
 #   snakemake --cores all mehrtash2020    one study
 #   snakemake --cores all results/demo/mehrtash2020/figures/figure_2.svg
 #   snakemake --profile slurm all         on a SLURM cluster (docs/cluster.md)
+#   snakemake --report report.zip         what is there, with captions, rules and times
 
 from snakemake.utils import min_version
 
@@ -11,6 +12,9 @@ min_version("9.27")
 
 
 configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
@@ -40,3 +44,9 @@ for study in RUN.studies:
             study
         input:
             study_results(study),
+
+    rule:
+        name:
+            f"{study}_figures"
+        input:
+            figures_of(study),

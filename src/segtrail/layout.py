@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from . import receipts
 from .config import PART_NAMES, Cohort, Run, load_run
 from .data import phantoms, records
 from .data.items import Item
@@ -98,11 +99,24 @@ class Layout:
         records.stop_if_bad(bad, dataset, self.run.on_bad_subject)
 
     def claim_tree(self) -> None:
-        """Refuses a tree that holds results of the other kind: phantom and real never share one."""
+        """Refuses a tree of another kind (phantom and real never share one) or of another version of segtrail."""
         marker = self.tree / "run.json"
-        ours = {"run": self.run.name, "phantom": self.run.phantom, "scale": self.run.scale}
+        ours = {
+            "run": self.run.name,
+            "phantom": self.run.phantom,
+            "scale": self.run.scale,
+            "format": receipts.FORMAT,
+        }
         if marker.exists():
             theirs = read_json(marker)
+            if theirs.get("format") != receipts.FORMAT:
+                raise ConfigError(
+                    f"run = {self.run.name!r}: {self.tree} was made by another version of segtrail "
+                    f"(format {theirs.get('format', 0)})",
+                    expected=f"format {receipts.FORMAT}",
+                    remedy="give this run another name (config key `run`), remove the tree, or go on with that "
+                    "version",
+                )
             if theirs != ours:
                 raise ConfigError(
                     f"run = {self.run.name!r}: {self.tree} holds another kind of run: {theirs}",
@@ -119,6 +133,10 @@ class Layout:
 
     def cohort(self, study: str, cohort: str) -> Path:
         return self.study(study) / cohort
+
+    def scratch(self, study: str) -> Path:
+        """What is large and made anew from scans and members: arrays, posteriors, maps, by cohort."""
+        return self.tree / "scratch" / study
 
     def split(self, study: str, cohort: str) -> dict[str, list[tuple[str, str]]]:
         """part → (data set, subject id), before bad subjects are left out.

@@ -2,12 +2,13 @@
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # What these hold is hashed by value (the configuration) or shapes no number (errors, file handling, logs).
-NEUTRAL = {"__init__", "config", "errors", "files", "joblog", "layout", "source", "cli"}
+NEUTRAL = {"__init__", "config", "errors", "files", "joblog", "layout", "receipts", "source", "cli"}
 
 
 def code_hash(*modules: str) -> str:
@@ -16,17 +17,38 @@ def code_hash(*modules: str) -> str:
     Comments, blank lines and docstrings do not count; templates and styles that a module names, or that
     are called as it, do.
     """
-    reached: set[Path] = set()
-    for module in modules:
-        _reach(_file(module.split(".")), reached)
-    digest = hashlib.sha256()
-    for path in sorted(reached):
+    return _hash([_file(module.split(".")) for module in modules])
+
+
+def script_hash(script: Path) -> str:
+    """The hash of a script of the workflow and of all that it imports from this package."""
+    text, imports, _ = _normal_form(script)
+    return _hash(imports, text)
+
+
+def changed_since(file: Path) -> bool:
+    """Whether anything of this package, or of the scripts in the working directory, is newer than `file`."""
+    then = file.stat().st_mtime_ns
+    scripts = Path("workflow/scripts").glob("*.py")
+    return any(path.stat().st_mtime_ns > then for path in (*PACKAGE.rglob("*.*"), *scripts))
+
+
+def _hash(modules: Iterable[Path], text: str = "") -> str:
+    digest = hashlib.sha256(text.encode())
+    for path in sorted(_reached(modules)):
         text, _, assets = _normal_form(path)
         digest.update(str(path.relative_to(PACKAGE)).encode())
         digest.update(text.encode())
         for asset in assets:
             digest.update(asset.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _reached(modules: Iterable[Path]) -> set[Path]:
+    reached: set[Path] = set()
+    for module in modules:
+        _reach(module, reached)
+    return reached
 
 
 def _file(parts: list[str]) -> Path:

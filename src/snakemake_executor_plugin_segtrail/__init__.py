@@ -234,7 +234,7 @@ class Executor(SlurmExecutor):
         record = read_json(path)
         slurm_job, marker = record["slurm_job"], self.folder / "done" / record["marker"]
         alive = slurm_job in states and states[slurm_job].state not in OVER
-        if record["made_from"] != made_from(job) or changed_since(path, map(Path, job.input)):
+        if record["made_from"] != made_from(job) or changed_since(path, _read_by(job)):
             if alive:
                 self.logger.info(f"SLURM job {slurm_job} makes it from something else: cancelled.")
                 self._cancel(slurm_job)
@@ -384,9 +384,14 @@ def packs(jobs: Sequence[JobExecutorInterface]) -> list[list[JobExecutorInterfac
 
 
 def made_from(job: JobExecutorInterface) -> str:
-    """A hash of what would make a job's outputs others: inputs' names and params (configuration and code)."""
-    params = [str(value) for value in job.params]
-    return sha256_of([job.rule.name, sorted(map(str, job.input)), sorted(map(str, job.output)), params])[:16]
+    """A hash of what would make a job's outputs others, but for the content of its inputs.
+
+    That is told by their times (`changed_since`): where a phantom was not drawn yet when the job was planned,
+    its key file does not know them.
+    """
+    key = read_json(Path(job.input.key))
+    own = {part: key[part] for part in ("config", "seed", "code")}
+    return sha256_of([job.rule.name, sorted(map(str, job.input)), sorted(map(str, job.output)), own])[:16]
 
 
 def changed_since(record: Path, inputs: Iterable[Path]) -> bool:
@@ -396,6 +401,10 @@ def changed_since(record: Path, inputs: Iterable[Path]) -> bool:
     """
     submitted = record.stat().st_mtime_ns
     return any(_made(path) > submitted for path in inputs)
+
+
+def _read_by(job: JobExecutorInterface) -> list[Path]:
+    return [Path(path) for path in job.input if path != job.input.key]
 
 
 def _made(path: Path) -> int:

@@ -4,19 +4,23 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from segtrail.audit.cells import NUMBERS, audit_cells
+from segtrail.audit.findings import Finding
+from segtrail.audit.table import read_audit, write_audit
 from segtrail.cli import app
 from segtrail.config import named_run
 from segtrail.errors import ArtifactError, ConfigError
 from segtrail.measures.calibration import Tally, tally
 
 CONFIG = Path(__file__).parents[2] / "config"
-STUDY = named_run("demo", None, CONFIG).studies["mehrtash2020"]
+RUN = named_run("demo", None, CONFIG)
+STUDY = RUN.studies["mehrtash2020"]
 ROWS = {"Heart (L_CE)": 0, "Heart (L_DSC)": 1, "Heart (EN L_DSC)": 2}
 COLUMNS = {"NLL": "nll", "Brier": "brier_sum", "ECE%": "ece_conf", "Dice I": "dice"}
 
@@ -168,6 +172,67 @@ def test_what_is_no_cells_file_is_named(tmp_path):
         audit_cells(tmp_path / "cells.csv", STUDY)
     with pytest.raises(ArtifactError, match=r"none\.csv"):
         audit_cells(tmp_path / "none.csv", STUDY)
+
+
+def write(folder: Path, rows: dict[tuple[str, str], dict[str, str]]) -> list[Finding]:
+    """The audit of a run's cells as its job writes it, read again."""
+    where = {
+        "cells": written(folder, rows),
+        "out": folder / "audit.csv",
+        "log": folder / "logs" / "audit.log",
+    }
+    write_audit(RUN, "mehrtash2020", **where)
+    return read_audit(folder / "audit.csv")
+
+
+def test_the_audit_of_a_run_is_a_table_of_every_finding(tmp_path):
+    rows = cells()
+    found = write(tmp_path, rows)
+    assert [str(one) for one in found] == [str(one) for one in audit_cells(tmp_path / "cells.csv", STUDY)]
+    assert {"range", "NLL ≥ 1.2277·Brier"} <= {one.rule for one in found}
+    assert {one.places[0] for one in found if one.places} == {("Table II", *place) for place in rows}
+    table = pd.read_csv(tmp_path / "audit.csv")
+    assert list(table.columns[:5]) == ["study", "rule", "where", "status", "margin"]
+    assert set(table["data"]) == {"phantom"}
+
+
+def test_a_violation_stops_the_run_and_stays_to_be_looked_at(tmp_path):
+    rows = cells()
+    rows["Heart (L_CE)", "Dice I"]["reproduced"] = "1.5"
+    with pytest.raises(ArtifactError) as caught:
+        write(tmp_path, rows)
+    message = str(caught.value)
+    kept = tmp_path / "logs" / "audit_violations.csv"
+    for part in (
+        "cells.csv",
+        "Table II / Heart (L_CE) / Dice I",
+        "margin -0.5",
+        "dice lies in [0, 1]",
+        str(kept),
+    ):
+        assert part in message, message
+    assert len(message.splitlines()) < 25
+    # Snakemake removes the table of a job that failed.
+    assert {one.rule for one in read_audit(kept)} == {"range", "mean within percentiles"}
+    assert {one.status for one in read_audit(kept)} == {"violated"}
+    write(tmp_path, cells())
+    assert not kept.exists()
+
+
+def test_a_run_with_much_wrong_is_told_in_one_screen(tmp_path):
+    rows = cells()
+    for number, row in enumerate(rows.values()):
+        row["reproduced"] = f"{-1000 - number}"
+    with pytest.raises(ArtifactError) as caught:
+        write(tmp_path, rows)
+    assert len(str(caught.value).splitlines()) < 25
+    assert len(read_audit(tmp_path / "logs" / "audit_violations.csv")) > 12
+
+
+def test_what_is_no_audit_is_named(tmp_path):
+    (tmp_path / "audit.csv").write_text("study,rule\na,b\n", encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"audit\.csv"):
+        read_audit(tmp_path / "audit.csv")
 
 
 def test_the_command_fails_on_a_violation_and_only_then(tmp_path, monkeypatch):

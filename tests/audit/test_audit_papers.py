@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from segtrail.audit.paper import audit_paper, audit_printed, papers
+from segtrail.audit.paper import audit_paper, audit_printed, check_published, papers
 from segtrail.audit.show import violations
 from segtrail.cli import app
 from segtrail.config import named_run
@@ -18,6 +18,7 @@ from segtrail.errors import ConfigError
 from segtrail.studies import published
 
 CONFIG = Path(__file__).parents[2] / "config"
+RUN = named_run("demo", None, CONFIG)
 FOUND = {name: audit_paper(name, CONFIG) for name in papers(CONFIG)}
 
 
@@ -146,7 +147,7 @@ def test_a_planted_error_is_found_and_nothing_else_changes():
 
 
 def test_the_rules_file_of_mehrtash_means_what_its_study_means():
-    study = named_run("demo", None, CONFIG).studies["mehrtash2020"]
+    study = RUN.studies["mehrtash2020"]
     rules = load_audit(CONFIG / "audit" / "mehrtash2020.yaml")
     means = 0
     for one in published.read(CONFIG / "published" / "mehrtash2020.csv"):
@@ -198,6 +199,7 @@ def refused(config: Path, study: str = "eatonrosen2018") -> str:
         ('text: "70", what: per cent for training', 'what: "70"', ["either cell or text"]),
         ("[HRdrop_all, HRdefault]", "[HRdrop_all, HRdefold]", ["HRdefold", "rows there", "HRdefault"]),
         ("title:", "titel:", ["titel", "title"]),
+        ("    where: §", "    wher: §", ["statements.0", "where", "Field required"]),
     ],
 )
 def test_a_mistake_in_a_rules_file_is_named(config, old, new, named):
@@ -237,6 +239,41 @@ def test_a_paper_without_rules_or_numbers_is_named(config):
     (config / "published" / "eatonrosen2018.csv").unlink()
     assert "eatonrosen2018.csv" in refused(config)
     assert "one of: eatonrosen2018, hoebel2019" in refused(config, "mehrtash")
+
+
+def test_numbers_of_an_unknown_paper_are_named(config):
+    path = config / "published" / "doe2021.csv"
+    shutil.copy(config / "published" / "eatonrosen2018.csv", path)
+    named = ["unknown paper: doe2021", str(path), "eatonrosen2018, hoebel2019", "audit/doe2021.yaml"]
+    for message in (refused(config, "doe2021"), refused_at_start(config)):
+        for part in named:
+            assert part in message, message
+
+
+def refused_at_start(config: Path, studies: tuple[str, ...] = ()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_published(
+            RUN.model_copy(update={"studies": {name: RUN.studies[name] for name in studies}}), config
+        )
+    return str(caught.value)
+
+
+def test_a_run_starts_only_with_numbers_that_are_whole_and_described(tmp_path):
+    for folder in ("published", "audit", "studies"):
+        shutil.copytree(CONFIG / folder, tmp_path / folder)
+    check_published(RUN, tmp_path)
+    # A paper without a rules file has only its study, and its numbers need no more.
+    (tmp_path / "audit" / "mehrtash2020.yaml").unlink()
+    check_published(RUN, tmp_path)
+    path = tmp_path / "published" / "mehrtash2020.csv"
+    content = path.read_text(encoding="utf-8")
+    path.write_text(content + "Table II,Brain (L_CE),Dice IV,0.5,,,\n", encoding="utf-8")
+    message = refused_at_start(tmp_path, ("mehrtash2020",))
+    assert "Table II / Brain (L_CE) / Dice IV is printed, but the study does not say what it is" in message
+    # Another paper's mistake stops the run too: the report shows all of them.
+    path.write_text(content, encoding="utf-8")
+    (tmp_path / "published" / "jungo2019.csv").write_bytes(b"")
+    assert "jungo2019.csv" in refused_at_start(tmp_path, ("mehrtash2020",))
 
 
 def test_a_column_that_no_rule_reads_is_told(config):

@@ -167,7 +167,7 @@ def test_a_job_whose_data_was_made_anew_is_not_adopted(lab: Lab, undisturbed):
     lab.freeze("000")
     orphan = lab.slurm_job("train_ce_000")
     first.kill()
-    (lab.folder / RUN / "tiny/heart/arrays/train/.snakemake_timestamp").touch()
+    (lab.folder / RUN / "scratch/tiny/heart/arrays/train/.snakemake_timestamp").touch()
     lab.start(targets=WEIGHTS).finishes()
     assert lab.state(orphan) == "CANCELLED"
     assert lab.slurm_job("train_ce_000") != orphan

@@ -162,7 +162,8 @@ def test_killed_at_any_step_a_rerun_ends_with_the_same_bytes(
     train(folder, model())
     assert contents(folder) == contents(tmp_path / "undisturbed")
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
-        *("000.safetensors", "000.csv", "resume/done/000.safetensors", "resume/done/000.csv")
+        *("000.safetensors", "000.csv", "resume/done/000.safetensors", "resume/done/000.csv"),
+        "resume/sha256.json",
     }
 
 
@@ -213,7 +214,21 @@ def test_a_file_system_without_links_trains_too(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(os, "link", refuse)
     train(tmp_path, model())
     assert "without links" in caplog.text
-    assert list((tmp_path / "resume").iterdir()) == []
+    assert [path.name for path in (tmp_path / "resume").iterdir()] == ["sha256.json"]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_byte_that_flipped_in_finished_weights_is_not_kept(tmp_path, deleted):
+    """The links in the resume folder have the bytes of the weights, the damaged ones too."""
+    weights = train(tmp_path, model())
+    found = contents(tmp_path)
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    if deleted:
+        weights.unlink()
+    train(tmp_path, model())
+    assert contents(tmp_path) == found
 
 
 def test_a_full_disk_leaves_the_last_saved_epoch_whole(tmp_path, monkeypatch):

@@ -65,6 +65,11 @@ def probabilities(label: np.ndarray, classes: int, predictor: str, size: int, pa
     return (weights / weights.sum(axis=0)).astype(np.float16)
 
 
+def scratch(folder: Path) -> Path:
+    """Where the large artifacts of the study lie whose results are in `folder`."""
+    return folder.parent / "scratch" / folder.name
+
+
 def write(folder: Path, study: config.Study, subjects: int = 10, seed: int = 0) -> None:
     for name, cohort in study.cohorts.items():
         for part in PARTS:
@@ -72,7 +77,7 @@ def write(folder: Path, study: config.Study, subjects: int = 10, seed: int = 0) 
             for index in range(subjects if rule else 0):
                 dataset, subject = rule.dataset or cohort.datasets[0], f"{part}{index:03d}"
                 one = prepared(study, name, dataset, part, subject, seed)
-                save(folder / name / "arrays" / f"{part}_000" / file_name(dataset, subject), one)
+                save(scratch(folder) / name / "arrays" / f"{part}_000" / file_name(dataset, subject), one)
                 _write_maps(folder, study, name, one)
 
 
@@ -86,7 +91,8 @@ def _write_maps(folder: Path, study: config.Study, cohort: str, one: Prepared) -
             )
             by_posterior.setdefault(chosen.posterior, {})[f"{predictor}__M{size}"] = maps
     for posterior, arrays in by_posterior.items():
-        path = folder / cohort / "maps" / posterior / f"{one.part}_000" / file_name(one.dataset, one.subject)
+        maps_of = scratch(folder) / cohort / "maps" / posterior / f"{one.part}_000"
+        path = maps_of / file_name(one.dataset, one.subject)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, **arrays)
 

@@ -1,5 +1,7 @@
 """Claims are supported, refused or left undecided by measures that were made to say so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,10 +28,13 @@ def paired(a, b, **more) -> dict:
 
 
 def evaluated(
-    *stated: dict, measures: pd.DataFrame = MEASURES, run: config.Run | None = None
+    *stated: dict,
+    measures: pd.DataFrame = MEASURES,
+    run: config.Run | None = None,
+    printed: list[published.Printed] = PRINTED,
 ) -> pd.DataFrame:
     study = STUDY.model_copy(update={"claims": [Claim.model_validate(one) for one in stated]})
-    return claims.compute(run or synthetic.run(study), synthetic.NAME, PRINTED, measures)
+    return claims.compute(run or synthetic.run(study), synthetic.NAME, printed, measures)
 
 
 def shifted(by: float, **where) -> pd.DataFrame:
@@ -221,13 +226,118 @@ def test_failures_are_compared_with_the_other_cases():
     assert table["reason"].str.contains("1 more failed without a predicted segment").all()
 
 
+# --- the same in print ---------------------------------------------------------------------------------
+
+
+def reprinted(table: str, column: str, **values: str | None) -> list[published.Printed]:
+    """The printed numbers with some of the heart's in one column changed; None: not printed. `ce` is L_CE."""
+    rows = {"ce": "Heart (L_CE)", "dice": "Heart (L_DSC)", "dice_ensemble": "Heart (EN L_DSC)"}
+    changed = {(table, rows[name], column): value for name, value in values.items()}
+    return [
+        replace(one, value=changed.get(one.place, one.value))
+        for one in PRINTED
+        if changed.get(one.place, one.value) is not None
+    ]
+
+
 def test_the_printed_difference_stands_beside_ours():
     table = evaluated(
         claim(paired("ce", "dice", cohorts=["prostate", "brain"], measures=["ece_conf"], regions=["box"]))
     )
     # Printed: prostate 8.08 % and 5.72 %, against the claim; the brain's Dice row is a copy and no target.
     assert table["printed_effect"].iloc[0] == pytest.approx(0.0808 - 0.0572)
-    assert list(table["printed_direction"]) == ["opposite", ""]
+    assert list(table["printed_verdict"]) == ["opposite", "impossible as printed"]
+    assert "rows Brain (L_DSC) and Heart (L_DSC) print the same" in table["printed_reason"].iloc[1]
+    assert np.isnan(table["printed_effect"].iloc[1])
+    assert set(table["claim_printed_verdict"]) == {"refused"}
+
+
+@pytest.mark.parametrize(
+    ("ce", "dice", "expected"),
+    [
+        ("0.31", "0.32", "as claimed"),
+        ("0.33", "0.32", "opposite"),
+        ("0.32", "0.32", "equal"),
+        # 0.3 may be anything from 0.25 to 0.35; 0.4 is at least 0.35.
+        ("0.3", "0.32", "equal"),
+        ("0.4", "0.34", "opposite"),
+        ("0.32", None, "not printed"),
+        ("1.7", "0.32", "impossible as printed"),
+    ],
+)
+def test_printed_numbers_give_a_direction_as_far_as_their_digits_tell(ce, dice, expected):
+    numbers = reprinted("Suppl Table III", "NLL")  # nothing changed
+    assert numbers == PRINTED
+    dices = reprinted("Table II", "Dice II", ce=ce, dice=dice)
+    table = evaluated(claim(paired("dice", "ce")), printed=dices)
+    assert list(table["printed_verdict"]) == ["as claimed", expected, "as claimed"]
+    told = expected in ("as claimed", "opposite", "equal")
+    assert np.isfinite(table["printed_effect"].iloc[1]) == told
+    assert (table["printed_reason"].iloc[1] == "") == (expected in ("as claimed", "opposite"))
+
+
+def test_what_is_not_printed_is_named():
+    part = paired({"predictor": "dice_ensemble", "size": 2}, "ce", measures=["nll"], regions=["box"])
+    table = evaluated(claim(part))
+    assert table["printed_reason"].item() == "not printed: nll of dice_ensemble M=2 on heart test (box)"
+    table = evaluated(claim(CLOUD))
+    assert table["printed_verdict"].item() == "not printed"
+    assert (
+        table["printed_reason"].item() == "only printed means are compared, and this is of kind correlation"
+    )
+    assert table["claim_printed_verdict"].item() == "cannot be told"
+
+
+def test_a_printed_mean_over_segments_is_that_of_their_means():
+    part = {
+        "kind": "unpaired",
+        "a": {"cohort": "heart", "predictor": "dice_ensemble"},
+        "b": {"cohort": "prostate", "predictor": "dice_ensemble"},
+        "measures": ["dice"],
+    }
+    means = {one.place: one.number for one in PRINTED if one.table == "Table II"}
+    heart = np.mean([means["Table II", "Heart (EN L_DSC)", f"Dice {i}"] for i in ("I", "II", "III")])
+    prostate = means["Table II", "Prostate (EN L_DSC)", "Dice I"]
+    table = evaluated(claim(part))
+    assert table["printed_effect"].item() == pytest.approx(heart - prostate)
+    assert table["printed_verdict"].item() == ("as claimed" if heart > prostate else "opposite")
+    one_missing = reprinted("Table II", "Dice II", dice_ensemble=None)
+    assert evaluated(claim(part), printed=one_missing)["printed_verdict"].item() == "not printed"
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "expected"),
+    [
+        (("0.4", "0.5"), ("0.4", "0.5"), "supported"),
+        (("0.4", "0.5"), ("0.4", "0.4"), "supported as far as printed"),
+        (("0.4", "0.5"), ("0.4", None), "supported as far as printed"),
+        (("0.4", "0.5"), ("0.5", "0.4"), "mixed"),
+        (("0.5", "0.4"), ("0.4", None), "mixed"),
+    ],
+)
+def test_a_claim_in_print_is_what_its_comparisons_are(second, third, expected):
+    """The first segment is as claimed in all of them."""
+    numbers = {one.place: one for one in reprinted("Table II", "Dice II", ce=second[0], dice=second[1])}
+    numbers |= {
+        one.place: one
+        for one in reprinted("Table II", "Dice III", ce=third[0], dice=third[1])
+        if one.place[2] == "Dice III"
+    }
+    if third[1] is None:
+        numbers.pop(("Table II", "Heart (L_DSC)", "Dice III"))
+    table = evaluated(claim(paired("dice", "ce")), printed=list(numbers.values()))
+    assert set(table["claim_printed_verdict"]) == {expected}
+
+
+def test_numbers_against_a_sentence_refuse_it_in_print_whatever_ours_say():
+    table = evaluated(claim(paired("ce", "dice")))
+    assert set(table["printed_verdict"]) == {"opposite"}
+    assert set(table["claim_printed_verdict"]) == {"refused"}
+    better = evaluated(
+        claim(paired("dice_ensemble", "ce")), measures=shifted(-0.9, predictor="dice_ensemble")
+    )
+    assert set(better["claim_verdict"]) == {"refused"}
+    assert set(better["claim_printed_verdict"]) == {"supported"}
 
 
 @pytest.mark.parametrize(

@@ -66,25 +66,59 @@ def test_digits_and_slack_are_kept(tmp_path):
     assert second.slack == 0.5
 
 
+ROW = "T,r,c,1,,,\n"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("table,row,col,value\nT,r,c,1\n", "columns"),
+        ("table,row,col,value\nT,r,c,1\n", "columns table,row,col,value"),
+        ("T,r,c,1,,,\n", "columns T,r,c"),
+        ("", "an empty file"),
+        (" \n", "an empty file"),
         (HEADER, "no rows"),
-        (HEADER + "T,r,c,many,,,\n", "many"),
-        (HEADER + "T,r,c,,,,\n", "value"),
+        (HEADER + "T,r,c,many,,,\n", "line 2: value = 'many'"),
+        (HEADER + "T,r,c,,,,\n", "line 2: value = ''"),
         (HEADER + "T,r,c,nan,,,\n", "nan"),
+        (HEADER + "T,r,c,1_000,,,\n", "1_000"),
+        (HEADER + 'T,r,c,"0,5",,,\n', "0,5"),
+        (HEADER + "T,r,c,0.5 ±0.1,,,\n", "0.5 ±0.1"),
         (HEADER + "T,r,c,1,0,,\n", "half an interval"),
-        (HEADER + "T,r,c,1,,\n", "number of fields"),
-        (HEADER + "T,r,c,1,,,\nT,r,c,2,,,\n", "second row for T / r / c"),
+        (HEADER + "T,r,c,1,,\n", "another number of"),
+        (HEADER + "T,r,c,1,,,a note, unquoted\n", "another number of"),
+        (HEADER + "\n" + ROW, "line 2: 0 fields"),
+        (HEADER + 'T,r,c,1,,,"a note without end\n', "line 2"),
+        (HEADER + ROW + "T,r,c,2,,,\n", "line 3: a second row for T / r / c"),
+        (HEADER + ROW + ",r,d,1,,,\n", "line 3: no table"),
+        (HEADER + "T,,c,1,,,\n", "line 2: no row"),
+        (HEADER + "T,r, ,1,,,\n", "line 2: no column"),
+        (HEADER.encode("utf-8-sig") + ROW.encode(), "a byte-order mark"),
+        ((HEADER + ROW).replace("\n", "\r\n"), "Windows line ends"),
+        ((HEADER + "T,ré,c,1,,,\n").encode("latin-1"), "byte 0xe9 in line 2 is not UTF-8"),
+        ((HEADER + ROW).encode("utf-16"), "byte 0xff in line 1 is not UTF-8"),
     ],
 )
 def test_a_broken_csv_is_refused(tmp_path, text, found):
     path = tmp_path / "paper.csv"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError, match=found) as caught:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
         published.read(path)
-    assert str(path) in str(caught.value)
+    for part in (found, str(path), "expected:"):
+        assert part in str(caught.value)
+
+
+def test_a_spreadsheet_is_said_to_drop_digits(tmp_path):
+    path = tmp_path / "paper.csv"
+    path.write_bytes((HEADER + "T,r,c,0.40,,,\n").encode("utf-8-sig"))
+    with pytest.raises(ConfigError, match="no digits were lost"):
+        published.read(path)
+
+
+def test_an_interval_that_is_none_is_left_to_the_audit(tmp_path):
+    """What a paper prints is kept as it is, right or wrong."""
+    path = tmp_path / "paper.csv"
+    path.write_text(HEADER + "T,r,c,1,2,0,\n", encoding="utf-8")
+    assert published.read(path)[0].interval == (2.0, 0.0)
 
 
 def test_a_missing_csv_is_named(tmp_path):

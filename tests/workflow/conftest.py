@@ -49,6 +49,13 @@ def new_clone(folder: Path) -> Clone:
 
 
 @pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """A copy of the package that jobs run, for a test to change."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "src"))
+    return Path(shutil.copytree(ROOT / "src", tmp_path / "src")) / "segtrail"
+
+
+@pytest.fixture
 def clone(tmp_path) -> Clone:
     return new_clone(tmp_path / "clone")
 

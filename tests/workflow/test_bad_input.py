@@ -154,6 +154,38 @@ def test_a_bad_configuration_is_told_at_once(clone: Clone, arguments, named):
     assert not (clone.folder / "results").exists()
 
 
+def unknown_paper(published: Path) -> None:
+    (published / "doe2021.csv").write_bytes((published / "eatonrosen2018.csv").read_bytes())
+
+
+def saved_by_a_spreadsheet(published: Path) -> None:
+    path = published / "mehrtash2020.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"0.40", b"0.4").replace(b"\n", b"\r\n"))
+
+
+def number_that_nothing_describes(published: Path) -> None:
+    with (published / "mehrtash2020.csv").open("a", encoding="utf-8") as handle:
+        handle.write("Table II,Brain (L_CE),Dice IV,0.5,,,\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil_numbers", "named"),
+    [
+        (unknown_paper, ("doe2021.csv", "unknown paper", "mehrtash2020")),
+        (saved_by_a_spreadsheet, ("mehrtash2020.csv", "byte-order mark", "digits")),
+        (number_that_nothing_describes, ("Table II / Brain (L_CE) / Dice IV",)),
+    ],
+)
+def test_bad_printed_numbers_are_told_before_anything_starts(clone: Clone, spoil_numbers, named):
+    spoil_numbers(clone.folder / "config/published")
+    done = clone.snakemake("--cores", "1", check=False)
+    assert done.returncode != 0
+    for text in ("the run cannot start", *named):
+        assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (clone.folder / "results").exists()
+
+
 def test_phantom_and_real_never_share_a_tree(clone: Clone, tmp_path):
     write_acdc(tmp_path / "acdc")
     clone.snakemake("--dry-run", "--config", "run=mine", "scale=smoke", "cohorts=[heart]")

@@ -1,6 +1,10 @@
 """The workflow itself, by running it: every rule of every study once, small, on phantoms."""
 
+import json
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import nibabel
@@ -9,8 +13,10 @@ import pandas as pd
 import pytest
 
 from segtrail.config import named_run, read_yaml
+from segtrail.files import sha256_of_file
 from segtrail.layout import Layout
 from segtrail.runs.status import status
+from segtrail.trail import Trails
 
 from .conftest import ROOT, Clone, new_clone
 
@@ -84,7 +90,7 @@ def test_status_finds_a_finished_run_done(finished):
 
 
 def test_no_posterior_is_left_behind(finished):
-    assert not list(finished.folder.glob("results/smoke/*/*/posteriors/*/*"))
+    assert not list(finished.folder.glob("results/smoke/scratch/*/*/posteriors/*/*"))
 
 
 def scans_of(clone: Clone, part: str) -> list[Path]:
@@ -100,8 +106,22 @@ def change_one_voxel(scan: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(values, image.affine, image.header), scan)
 
 
+def chains(clone: Clone) -> dict[tuple[str, str, str], tuple[str | None, set[str]]]:
+    """Of each cell: the digest of its trail, and the hashes of the scans that feed it."""
+    trails = Trails(clone.folder / "results/smoke")
+    found = {}
+    for place in trails.places("mehrtash2020"):
+        trail = trails.cell("mehrtash2020", *place)
+        scans = [step for step in trail.as_dict()["steps"] if step["kind"] == "scans"]
+        hashes = {sha256 for step in scans for row in step["subjects"] for sha256 in row["files"].values()}
+        found[place] = trail.digest, hashes
+    return found
+
+
 def test_changing_one_voxel_reruns_exactly_what_descends_from_it(heart):
-    change_one_voxel(scans_of(heart, "test")[0])
+    before = chains(heart)
+    scan = scans_of(heart, "test")[0]
+    change_one_voxel(scan)
     jobs = heart.jobs(*HEART)
     assert "train" not in jobs
     assert not [rule for rule in jobs if rule.startswith("phantom")]
@@ -109,6 +129,12 @@ def test_changing_one_voxel_reruns_exactly_what_descends_from_it(heart):
     assert jobs["sample"] == jobs["measure"] == 4
     heart.snakemake(*HEART)
     assert heart.jobs(*HEART) == {}
+    after = chains(heart)
+    changed = {place for place in after if after[place] != before[place]}
+    named = {("Table I", "Heart/ACDC", "test"), ("text", "-", "NLL reduction M=5 heart %")}
+    assert changed == {place for place in after if place[1].startswith("Heart (")} | named
+    assert changed == {place for place in after if after[place][0] != before[place][0]}
+    assert changed == {place for place in after if sha256_of_file(scan) in after[place][1]}
 
     change_one_voxel(scans_of(heart, "train")[0])
     jobs = heart.jobs(*HEART)
@@ -146,3 +172,97 @@ def test_a_member_of_another_seed_is_another_member(heart):
     assert first.read_bytes() != second.read_bytes()
     shutil.rmtree(heart.folder / "results/smoke/mehrtash2020/heart/members/ce")
     assert heart.jobs(*HEART, "seed=2")["train"] == 6
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    content = path.read_text(encoding="utf-8")
+    assert old in content
+    path.write_text(content.replace(old, new), encoding="utf-8")
+
+
+def test_a_change_of_style_draws_figures_again_and_trains_nothing(heart, package):
+    figure = "results/smoke/mehrtash2020/figures/figure_2.svg"
+    assert heart.jobs(*HEART) == {}
+    replace_in(package / "studies" / "segtrail.mplstyle", "lines.linewidth: 1.2", "lines.linewidth: 1.7")
+    assert heart.jobs(*HEART) == {"figure": 11, "report": 1, "all": 1}
+    assert heart.jobs(figure, *HEART) == {"figure": 1}
+    before = (heart.folder / figure).read_text(encoding="utf-8")
+    heart.snakemake(figure, *HEART)
+    assert (heart.folder / figure).read_text(encoding="utf-8") != before
+    assert heart.jobs(*HEART) == {"figure": 10, "report": 1, "all": 1}
+
+
+def test_make_draws_the_figures_of_a_study(heart):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, heart.folder / name)
+    (heart.folder / ".venv").mkdir()
+    (heart.folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (heart.folder / ".venv" / ".installed").touch()
+    replace_in(heart.folder / "config" / "config.yaml", "seed: 1", "seed: 1\ncohorts: [heart]")
+
+    def make(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["make", "figures", *words]
+        return subprocess.run(command, cwd=heart.folder, capture_output=True, text=True, check=False)
+
+    for words in ((), ("STUDY=mehrtash",), ("STUDY=mehrtash2020 other",)):
+        refused = make(*words)
+        assert refused.returncode != 0
+        assert "STUDY=… needs one of: mehrtash2020" in refused.stderr
+    figures = heart.folder / "results/smoke/mehrtash2020/figures"
+    (figures / "figure_2.svg").unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in figures.iterdir()}
+    done = make("STUDY=mehrtash2020", "RUN=smoke", "SCALE=smoke")
+    assert done.returncode == 0, done.stderr
+    now = {path.name: path.stat().st_mtime_ns for path in figures.iterdir()}
+    assert {name for name in now if now[name] != times.get(name)} == {"figure_2.svg", "figure_2.png"}
+
+
+def test_numbers_that_no_measures_can_give_fail_the_run(heart, package):
+    replace_in(
+        package / "studies" / "cells.py", "mean = float(values.mean())", "mean = float(values.mean()) + 9"
+    )
+    study = heart.folder / "results/smoke/mehrtash2020"
+    done = heart.snakemake(*HEART, check=False)
+    assert done.returncode != 0
+    for named in (
+        "what no measures can give",
+        "violated: range",
+        "dice lies in [0, 1]",
+        "audit_violations.csv",
+    ):
+        assert named in done.stderr, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    kept = pd.read_csv(heart.folder / "results/smoke/logs/mehrtash2020/audit_violations.csv")
+    assert set(kept["status"]) == {"violated"}
+    assert not (study / "audit.csv").exists()
+    # Nothing that shows the numbers as right is left behind: the page is one of the run before.
+    assert "report" in heart.jobs(*HEART)
+
+
+def test_the_report_of_snakemake_has_every_result_with_a_caption(finished_heart):
+    archive = finished_heart.folder / "snakemake_report.zip"
+    finished_heart.snakemake("--report", archive.name, *HEART)
+    with zipfile.ZipFile(archive) as opened:
+        page = opened.read("snakemake_report/report.html").decode()
+    start = page.index('{"results/smoke/')
+    results = json.JSONDecoder().raw_decode(page[start:])[0]
+    tree = Path("results/smoke")
+    study = tree / "mehrtash2020"
+    wanted = {tree / "report.html", *(study / f"{name}.csv" for name in ("cells", "claims", "audit"))}
+    for pattern in ("figures/*.svg", "tables/*.html"):
+        wanted |= {
+            path.relative_to(finished_heart.folder) for path in (finished_heart.folder / study).glob(pattern)
+        }
+    assert {Path(name) for name in results} == wanted
+    assert len(wanted) == 4 + 11 + 6
+    for name, result in results.items():
+        assert "PHANTOM DATA" in result["caption"], name
+        assert result["labels"], name
+        assert "system-message" not in result["caption"], name
+    figure = results[str(study / "figures" / "figure_3.svg")]
+    assert figure["labels"] == {"figure": "Figure 3"}
+    assert "Segment-level uncertainty of ensembles trained with Dice loss" in figure["caption"]
+    assert (
+        "Calibration in bounding boxes" in results[str(study / "tables" / "table_II.html")]["labels"]["title"]
+    )
+    assert "every result is made from phantoms" in page

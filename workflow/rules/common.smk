@@ -4,15 +4,18 @@ import os
 import sys
 from pathlib import Path
 
+from segtrail.audit.paper import check_published
 from segtrail.config import load_run
-from segtrail.runs.controller import Controller, remove_dead_locks
 from segtrail.errors import SegtrailError
-from segtrail.files import sha256_of
-from segtrail.runs.jobs import job_of
 from segtrail.layout import Layout
+from segtrail.receipts import write_environment
+from segtrail.runs.controller import Controller, remove_dead_locks
+from segtrail.runs.jobs import TABLE_FORMATS, job_name, job_of
 from segtrail.runs.plan import Plan, posteriors_at_once
 from segtrail.runs.quantities import preprocess_threads
-from segtrail.source import code_hash
+from segtrail.runs.settle import settle
+from segtrail.studies.captions import figure_texts, page_texts, study_texts
+from snakemake.settings.enums import RerunTrigger
 
 # One thread a process: two processes of one thread train twice as fast as one of two (benchmarks/).
 # The allocator keeps its pages: without this a training step spends a third of its time in page faults.
@@ -29,6 +32,8 @@ os.environ.setdefault("MALLOC_TOP_PAD_", str(64 * 2**20))
 
 try:
     RUN = load_run(config, Path("config"))
+    if workflow.is_main_process:
+        check_published(RUN, Path("config"))
     LAYOUT = Layout(RUN)
     LAYOUT.claim_tree()
     CONTROLLER = Controller(LAYOUT.tree)
@@ -39,20 +44,39 @@ try:
             remove_dead_locks(LAYOUT.tree)
             # A bad subject in any data set is told here, before any job starts.
             LAYOUT.refresh_records(jobs=len(os.sched_getaffinity(0)))
-    # Splits are made here once, so that one that cannot be made is told before any job starts.
-    for study, content in RUN.studies.items():
-        for cohort in content.cohorts:
-            LAYOUT.split(study, cohort)
+            # Splits are made here, too: one that cannot be made is told now.
+            settle(LAYOUT)
 except SegtrailError as error:
     sys.exit(f"segtrail: the run cannot start\n{error}")
 
 TREE = str(LAYOUT.tree)
+SCRATCH = f"{TREE}/scratch"
+
+
+class KeysDecide(type(workflow)):
+    """What has to be done again is told by the key file of each job, which `settle` makes younger than outputs
+    of another key. Snakemake's own records of parameters, code and checksums are silent in a clone and wrong
+    after a checkout, so times alone are looked at. Snakemake sets its settings after this file is read."""
+
+    @property
+    def dag_settings(self):
+        return vars(self)["dag_settings"]
+
+    @dag_settings.setter
+    def dag_settings(self, settings):
+        settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+        settings.max_checksum_file_size = 0
+        vars(self)["dag_settings"] = settings
+
+
+workflow.__class__ = KeysDecide
 
 
 def take_tree():
     """Called before the first job: two controllers never make one tree."""
     try:
         CONTROLLER.take(config)
+        write_environment(LAYOUT.tree, Path("."))
     except SegtrailError as error:
         sys.exit(f"segtrail: the run cannot start\n{error}")
 
@@ -65,12 +89,9 @@ wildcard_constraints:
     member="[0-9]{3}",
 
 
-def config_hash(*branches):
-    """A step's params hold the hash of exactly the configuration that it reads."""
-    values = [
-        branch.model_dump(mode="json") if hasattr(branch, "model_dump") else branch for branch in branches
-    ]
-    return sha256_of(values)[:16]
+def key_of(step, **of):
+    """The key file of a job: what it is made from. It makes the job run again when that changes."""
+    return lambda wildcards: f"{TREE}/keys/{job_name(step, **dict(wildcards.items()), **of)}.json"
 
 
 def cohort_of(wildcards):
@@ -92,16 +113,15 @@ def population_of(wildcards):
     return []
 
 
-def measured_by(wildcards):
-    study = RUN.studies[wildcards.study]
-    names = LAYOUT.posteriors(wildcards.study)[wildcards.posterior]
-    return {name: study.predictor(wildcards.cohort, name) for name in names}
-
-
 def chunks_of(study, pattern):
     """`pattern` for each cohort, posterior and test chunk of a study."""
     return [
-        pattern.format(folder=f"{TREE}/{study}/{cohort}", posterior=posterior, chunk=chunk)
+        pattern.format(
+            kept=f"{TREE}/{study}/{cohort}",
+            scratch=f"{SCRATCH}/{study}/{cohort}",
+            posterior=posterior,
+            chunk=chunk,
+        )
         for cohort in RUN.studies[study].cohorts
         for posterior in LAYOUT.posteriors(study)
         for chunk in LAYOUT.test_chunks(study, cohort)
@@ -117,39 +137,22 @@ def members_of(study):
     ]
 
 
+def figures_of(study):
+    figures = RUN.studies[study].figures
+    return [f"{TREE}/{study}/figures/{name}.{suffix}" for name in figures for suffix in ("svg", "png")]
+
+
 def study_results(study):
     content = RUN.studies[study]
     folder = f"{TREE}/{study}"
     return [
+        *(f"{folder}/{cohort}/split.json" for cohort in content.cohorts),
         f"{folder}/cells.csv",
+        f"{folder}/audit.csv",
         f"{folder}/claims.csv",
-        *(
-            f"{folder}/tables/{table.slug}.{suffix}"
-            for table in content.tables
-            for suffix in ("csv", "md", "tex")
-        ),
-        *(f"{folder}/figures/{name}.{suffix}" for name in content.figures for suffix in ("svg", "png")),
+        *(f"{folder}/tables/{table.slug}.{suffix}" for table in content.tables for suffix in TABLE_FORMATS),
+        *figures_of(study),
     ]
-
-
-def results_hash(study, *sections):
-    """What cells, claims, tables and figures read of the configuration; of its sections only those named."""
-    others = {"tables", "claims", "figures"} - set(sections)
-    content = RUN.studies[study].model_dump(mode="json", exclude=others)
-    titles = {name: dataset.title for name, dataset in RUN.datasets.items()}
-    return config_hash(content, RUN.absent[study], RUN.phantom, titles)
-
-
-def problems_hash(dataset):
-    """What the layout of a data root itself shows to be wrong; a phantom of this run has nothing wrong."""
-    problems = [] if RUN.drawn else LAYOUT.listing(dataset).problems
-    return sha256_of([problem.as_dict() for problem in problems])[:16]
-
-
-def sampled_by(wildcards):
-    """Kind and T of the predictors that read one posterior; they agree in both."""
-    (found,) = {(p.kind == "mc_dropout", p.samples) for p in measured_by(wildcards).values()}
-    return found
 
 
 # --- what a job asks for -------------------------------------------------------------------------

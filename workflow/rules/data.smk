@@ -13,6 +13,8 @@ if RUN.drawn:
         rule:
             name:
                 f"phantom_{dataset}"
+            input:
+                key=key_of("phantom", dataset=dataset),
             output:
                 [f"{TREE}/data/{dataset}/phantom/{file}" for subject in planned for file in subject.files],
                 records=LAYOUT.records(dataset),
@@ -28,12 +30,6 @@ if RUN.drawn:
                 disk_mb=asked("phantom", "disk_mb", dataset=dataset),
             params:
                 dataset=dataset,
-                config=config_hash(
-                    RUN.datasets[dataset].phantoms[RUN.scale],
-                    RUN.datasets[dataset].inspected_by(),
-                ),
-                seed=RUN.seed,
-                code=code_hash("data.phantoms"),
             script:
                 "../scripts/phantom.py"
 
@@ -41,6 +37,7 @@ if RUN.drawn:
 rule index:
     input:
         lambda wildcards: LAYOUT.records(wildcards.dataset),
+        key=key_of("index"),
     output:
         subjects=f"{TREE}/data/{{dataset}}/subjects.csv",
         rejected=f"{TREE}/data/{{dataset}}/rejected.csv",
@@ -52,15 +49,13 @@ rule index:
     localrule: True
     conda:
         "../../environment.yml"
-    params:
-        # What has no record of its own: an id that two subjects have, a folder that cannot be read.
-        problems=lambda wildcards: problems_hash(wildcards.dataset),
-        code=code_hash("data.records"),
     script:
         "../scripts/index.py"
 
 
 rule split:
+    input:
+        key=key_of("split"),
     output:
         f"{TREE}/{{study}}/{{cohort}}/split.json",
     log:
@@ -70,9 +65,6 @@ rule split:
     localrule: True
     conda:
         "../../environment.yml"
-    params:
-        split=lambda wildcards: sha256_of(LAYOUT.split(wildcards.study, wildcards.cohort))[:16],
-        code=code_hash("data.splits"),
     script:
         "../scripts/split.py"
 
@@ -80,6 +72,7 @@ rule split:
 rule population:
     input:
         lambda wildcards: records_of_chunk(wildcards, "train"),
+        key=key_of("population"),
     output:
         f"{TREE}/{{study}}/{{cohort}}/population.json",
     log:
@@ -91,9 +84,6 @@ rule population:
     resources:
         mem_mb=asked("population", "mem_mb"),
         runtime=asked("population", "runtime"),
-    params:
-        config=lambda wildcards: config_hash(cohort_of(wildcards).prepared_by()),
-        code=code_hash("data.preprocess"),
     script:
         "../scripts/population.py"
 
@@ -102,8 +92,9 @@ rule preprocess:
     input:
         records_of_chunk,
         population=population_of,
+        key=key_of("preprocess"),
     output:
-        directory(f"{TREE}/{{study}}/{{cohort}}/arrays/{{chunk}}"),
+        directory(f"{SCRATCH}/{{study}}/{{cohort}}/arrays/{{chunk}}"),
     log:
         f"{TREE}/logs/{{study}}/{{cohort}}/preprocess_{{chunk}}.log",
     benchmark:
@@ -115,9 +106,5 @@ rule preprocess:
         mem_mb=asked("preprocess", "mem_mb"),
         runtime=asked("preprocess", "runtime"),
         disk_mb=asked("preprocess", "disk_mb"),
-    params:
-        config=lambda wildcards: config_hash(cohort_of(wildcards).prepared_by()),
-        subjects=lambda wildcards: LAYOUT.chunks(wildcards.study, wildcards.cohort)[wildcards.chunk],
-        code=code_hash("data.preprocess"),
     script:
         "../scripts/preprocess.py"

@@ -6,8 +6,14 @@ rule report:
         [study_results(study) for study in RUN.studies],
         [f"{TREE}/data/{dataset}/{name}.csv" for dataset in RUN.datasets for name in ("subjects", "rejected")],
         [f"{TREE}/{study}/{name}.parquet" for study in RUN.studies for name in ("members", "subjects")],
+        key=key_of("report"),
     output:
-        f"{TREE}/report.html",
+        report(
+            f"{TREE}/report.html",
+            caption="../report/page.rst",
+            category="Report",
+            labels={"page": "all results of the run"},
+        ),
     log:
         f"{TREE}/logs/report.log",
     benchmark:
@@ -18,7 +24,6 @@ rule report:
         mem_mb=asked("report", "mem_mb"),
         runtime=asked("report", "runtime"),
     params:
-        config=config_hash(RUN.reported_by()),
-        code=code_hash("studies.report"),
+        caption=page_texts(RUN),
     script:
         "../scripts/report.py"

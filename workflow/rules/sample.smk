@@ -8,9 +8,10 @@ rule sample:
             for model in [LAYOUT.model_of(wildcards.study, wildcards.posterior)]
             for member in LAYOUT.members(wildcards.study, wildcards.cohort, model)
         ],
-        arrays=f"{TREE}/{{study}}/{{cohort}}/arrays/{{chunk}}",
+        arrays=f"{SCRATCH}/{{study}}/{{cohort}}/arrays/{{chunk}}",
+        key=key_of("sample"),
     output:
-        temp(directory(f"{TREE}/{{study}}/{{cohort}}/posteriors/{{posterior}}/{{chunk}}")),
+        temp(directory(f"{SCRATCH}/{{study}}/{{cohort}}/posteriors/{{posterior}}/{{chunk}}")),
     log:
         f"{TREE}/logs/{{study}}/{{cohort}}/sample_{{posterior}}_{{chunk}}.log",
     benchmark:
@@ -22,9 +23,5 @@ rule sample:
         mem_mb=asked("sample", "mem_mb"),
         runtime=asked("sample", "runtime"),
         disk_mb=asked("sample", "disk_mb"),
-    params:
-        config=lambda wildcards: sampled_by(wildcards),
-        seed=RUN.seed,
-        code=code_hash("posterior.predict"),
     script:
         "../scripts/sample.py"

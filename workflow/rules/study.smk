@@ -3,20 +3,17 @@
 
 rule collect:
     input:
-        measures=lambda wildcards: chunks_of(wildcards.study, "{folder}/measures/{posterior}/{chunk}.parquet"),
+        measures=lambda wildcards: chunks_of(wildcards.study, "{kept}/measures/{posterior}/{chunk}.parquet"),
         reliability=lambda wildcards: chunks_of(
-            wildcards.study, "{folder}/reliability/{posterior}/{chunk}.parquet"
+            wildcards.study, "{kept}/reliability/{posterior}/{chunk}.parquet"
         ),
         members=lambda wildcards: members_of(wildcards.study),
-        splits=lambda wildcards: [
-            f"{TREE}/{wildcards.study}/{cohort}/split.json"
-            for cohort in RUN.studies[wildcards.study].cohorts
-        ],
         arrays=lambda wildcards: [
-            f"{TREE}/{wildcards.study}/{cohort}/arrays/{chunk}"
+            f"{SCRATCH}/{wildcards.study}/{cohort}/arrays/{chunk}"
             for cohort in RUN.studies[wildcards.study].cohorts
             for chunk in LAYOUT.chunks(wildcards.study, cohort)
         ],
+        key=key_of("collect"),
     output:
         measures=f"{TREE}/{{study}}/measures.parquet",
         reliability=f"{TREE}/{{study}}/reliability.parquet",
@@ -31,8 +28,6 @@ rule collect:
     resources:
         mem_mb=asked("collect", "mem_mb"),
         runtime=asked("collect", "runtime"),
-    params:
-        code=code_hash("studies.collect"),
     script:
         "../scripts/collect.py"
 
@@ -43,8 +38,17 @@ rule cells:
         members=f"{TREE}/{{study}}/members.parquet",
         subjects=f"{TREE}/{{study}}/subjects.parquet",
         published="config/published/{study}.csv",
+        key=key_of("cells"),
     output:
-        f"{TREE}/{{study}}/cells.csv",
+        cells=report(
+            f"{TREE}/{{study}}/cells.csv",
+            caption="../report/cells.rst",
+            category="Cells, claims, audit",
+            subcategory="{study}",
+            labels={"data": "cells", "format": "CSV"},
+        ),
+        # for `dvc metrics`
+        metrics=f"{TREE}/{{study}}/metrics.json",
     log:
         f"{TREE}/logs/{{study}}/cells.log",
     benchmark:
@@ -55,19 +59,50 @@ rule cells:
         mem_mb=asked("cells", "mem_mb"),
         runtime=asked("cells", "runtime"),
     params:
-        config=lambda wildcards: results_hash(wildcards.study, "tables"),
-        seed=RUN.seed,
-        code=code_hash("studies.cells"),
+        caption=lambda wildcards: study_texts(RUN, wildcards.study),
     script:
         "../scripts/cells.py"
+
+
+# A violation fails the run: nobody may use numbers that no measures can give.
+rule audit:
+    input:
+        cells=f"{TREE}/{{study}}/cells.csv",
+        key=key_of("audit"),
+    output:
+        report(
+            f"{TREE}/{{study}}/audit.csv",
+            caption="../report/audit.rst",
+            category="Cells, claims, audit",
+            subcategory="{study}",
+            labels={"data": "audit", "format": "CSV"},
+        ),
+    log:
+        f"{TREE}/logs/{{study}}/audit.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/audit.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        caption=lambda wildcards: study_texts(RUN, wildcards.study),
+    script:
+        "../scripts/audit.py"
 
 
 rule claims:
     input:
         measures=f"{TREE}/{{study}}/measures.parquet",
         published="config/published/{study}.csv",
+        key=key_of("claims"),
     output:
-        f"{TREE}/{{study}}/claims.csv",
+        report(
+            f"{TREE}/{{study}}/claims.csv",
+            caption="../report/claims.rst",
+            category="Cells, claims, audit",
+            subcategory="{study}",
+            labels={"data": "claims", "format": "CSV"},
+        ),
     log:
         f"{TREE}/logs/{{study}}/claims.log",
     benchmark:
@@ -78,9 +113,7 @@ rule claims:
         mem_mb=asked("claims", "mem_mb"),
         runtime=asked("claims", "runtime"),
     params:
-        config=lambda wildcards: results_hash(wildcards.study, "tables", "claims"),
-        seed=RUN.seed,
-        code=code_hash("studies.claims"),
+        caption=lambda wildcards: study_texts(RUN, wildcards.study),
     script:
         "../scripts/claims.py"
 
@@ -92,11 +125,23 @@ for study, content in RUN.studies.items():
             f"tables_{study}"
         input:
             cells=f"{TREE}/{study}/cells.csv",
+            key=key_of("tables", study=study),
         output:
+            [
+                report(
+                    f"{TREE}/{study}/tables/{table.slug}.html",
+                    caption="../report/tables.rst",
+                    category="Tables",
+                    subcategory=study,
+                    labels={"table": table.name, "title": table.title},
+                )
+                for table in content.tables
+            ],
             [
                 f"{TREE}/{study}/tables/{table.slug}.{suffix}"
                 for table in content.tables
-                for suffix in ("csv", "md", "tex")
+                for suffix in TABLE_FORMATS
+                if suffix != "html"
             ],
         log:
             f"{TREE}/logs/{study}/tables.log",
@@ -107,8 +152,7 @@ for study, content in RUN.studies.items():
             "../../environment.yml"
         params:
             study=study,
-            config=results_hash(study, "tables"),
-            code=code_hash("studies.tables"),
+            caption=study_texts(RUN, study),
         script:
             "../scripts/tables.py"
 
@@ -117,18 +161,22 @@ rule figure:
     input:
         measures=f"{TREE}/{{study}}/measures.parquet",
         reliability=f"{TREE}/{{study}}/reliability.parquet",
-        maps=lambda wildcards: chunks_of(wildcards.study, "{folder}/maps/{posterior}/{chunk}"),
+        maps=lambda wildcards: chunks_of(wildcards.study, "{scratch}/maps/{posterior}/{chunk}"),
         arrays=lambda wildcards: [
-            f"{TREE}/{wildcards.study}/{cohort}/arrays/{chunk}"
+            f"{SCRATCH}/{wildcards.study}/{cohort}/arrays/{chunk}"
             for cohort in RUN.studies[wildcards.study].cohorts
             for chunk in LAYOUT.test_chunks(wildcards.study, cohort)
         ],
+        key=key_of("figure"),
     output:
         svg=report(
             f"{TREE}/{{study}}/figures/{{figure}}.svg",
+            caption="../report/figure.rst",
             category="Figures",
             subcategory="{study}",
-            labels={"figure": "{figure}"},
+            labels=lambda wildcards: {
+                "figure": RUN.studies[wildcards.study].figures[wildcards.figure].title
+            },
         ),
         png=f"{TREE}/{{study}}/figures/{{figure}}.png",
     log:
@@ -141,10 +189,6 @@ rule figure:
         mem_mb=asked("figure", "mem_mb"),
         runtime=asked("figure", "runtime"),
     params:
-        config=lambda wildcards: [
-            results_hash(wildcards.study),
-            config_hash(RUN.studies[wildcards.study].figures[wildcards.figure]),
-        ],
-        code=code_hash("studies.figures"),
+        caption=lambda wildcards: figure_texts(RUN, wildcards.study, wildcards.figure),
     script:
         "../scripts/figure.py"

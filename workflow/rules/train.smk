@@ -3,8 +3,9 @@
 
 rule train:
     input:
-        train=f"{TREE}/{{study}}/{{cohort}}/arrays/train",
-        val=f"{TREE}/{{study}}/{{cohort}}/arrays/val",
+        train=f"{SCRATCH}/{{study}}/{{cohort}}/arrays/train",
+        val=f"{SCRATCH}/{{study}}/{{cohort}}/arrays/val",
+        key=key_of("train"),
     output:
         weights=f"{TREE}/{{study}}/{{cohort}}/members/{{model}}/{{member}}.safetensors",
         history=f"{TREE}/{{study}}/{{cohort}}/members/{{model}}/{{member}}.csv",
@@ -21,11 +22,5 @@ rule train:
         runtime=asked("train", "runtime"),
         members_per_job=RUN.members_per_job,
         pack=lambda wildcards: f"{wildcards.study}/{wildcards.cohort}/{wildcards.model}",
-    params:
-        config=lambda wildcards: config_hash(
-            RUN.studies[wildcards.study].model(wildcards.cohort, wildcards.model).trained_by()
-        ),
-        seed=RUN.seed,
-        code=code_hash("models.training"),
     script:
         "../scripts/train.py"

@@ -1,10 +1,20 @@
 """Every published number of a study beside ours."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout
     from segtrail.studies.cells import write_cells
+    from segtrail.studies.metrics import write_metrics
 
-    run = Layout.load(snakemake.config).run
-    write_cells(run, snakemake.wildcards.study, **dict(snakemake.input.items()), out=snakemake.output[0])
+    write_cells(
+        Layout.load(snakemake.config).run,
+        snakemake.wildcards.study,
+        measures=snakemake.input.measures,
+        members=snakemake.input.members,
+        subjects=snakemake.input.subjects,
+        published=snakemake.input.published,
+        out=snakemake.output.cells,
+    )
+    write_metrics(snakemake.output.cells, snakemake.output.metrics)

@@ -1,10 +1,16 @@
 """Every claim of a study, supported or refused by our measures."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout
     from segtrail.studies.claims import write_claims
 
-    run = Layout.load(snakemake.config).run
-    write_claims(run, snakemake.wildcards.study, **dict(snakemake.input.items()), out=snakemake.output[0])
+    write_claims(
+        Layout.load(snakemake.config).run,
+        snakemake.wildcards.study,
+        measures=snakemake.input.measures,
+        published=snakemake.input.published,
+        out=snakemake.output[0],
+    )

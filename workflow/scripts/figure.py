@@ -1,8 +1,9 @@
 """Draws one figure of a study."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout
     from segtrail.studies.figures import draw
 

@@ -1,8 +1,9 @@
 """Rows of measures of one posterior for the subjects of one chunk."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout
     from segtrail.studies.measure import measure_chunk
 

@@ -1,8 +1,9 @@
 """Draws one phantom data set in its distributed layout."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.data import phantoms, records
     from segtrail.layout import Layout
 

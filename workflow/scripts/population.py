@@ -1,8 +1,9 @@
 """Mean and deviation of the training part's voxels, for a z-score over the population."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.data.preprocess import population_statistics
     from segtrail.files import write_json
     from segtrail.layout import Layout

@@ -1,8 +1,9 @@
 """Subjects of one chunk to arrays ready to train on."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.data.preprocess import prepare_many
     from segtrail.files import read_json
     from segtrail.layout import Layout

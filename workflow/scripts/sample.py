@@ -1,8 +1,9 @@
 """Probabilities of every member for the subjects of one chunk."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]) as log:
+with job(snakemake.log[0]) as log, making(snakemake):
     from segtrail.layout import Layout
     from segtrail.posterior.predict import sample_chunk
 

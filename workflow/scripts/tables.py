@@ -1,8 +1,9 @@
 """A study's tables, published beside ours, as CSV, Markdown and LaTeX."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout
     from segtrail.studies.tables import write_tables
 

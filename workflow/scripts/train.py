@@ -1,8 +1,9 @@
 """Trains one member, or goes on where a killed job left off."""
 
 from segtrail.joblog import job
+from segtrail.runs.making import making
 
-with job(snakemake.log[0]) as log:
+with job(snakemake.log[0]) as log, making(snakemake):
     from segtrail.data.prepared import load_folder
     from segtrail.layout import Layout
     from segtrail.models.training import train_member

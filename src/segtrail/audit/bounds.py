@@ -279,7 +279,7 @@ def _bound(
     if margins[worst] < 0:
         sentence += ", which no probabilities can give"
     least = upper.factor * bound(max(0.0, theirs - their_slack))
-    most = other.factor * inverse(number + slack)
+    most = other.factor * inverse(max(0.0, number + slack))
     needed = [f"{upper.place[2]} of at least {least:.3g}"] if isfinite(least) else []
     repair = "needs " + ", or ".join([*needed, f"{other.place[2]} of at most {most:.3g}"]) + which
     return _finding(rule, (upper, other), margins[worst], sentence, repair)

@@ -6,9 +6,10 @@ from itertools import combinations
 from math import nan
 from pathlib import Path
 
+from ..config import Run
 from ..config.audit import Audit, Meaning, load_audit
 from ..errors import ConfigError
-from ..studies.published import Printed, read, slack
+from ..studies.published import Printed, read, recipe, slack
 from . import bounds, statements
 from .findings import NOT_APPLICABLE, VIOLATED, Entry, Finding, Place
 
@@ -36,11 +37,44 @@ def audit_paper(study: str, config_dir: Path) -> list[Finding]:
     csv, yaml = config_dir / "published" / f"{study}.csv", config_dir / "audit" / f"{study}.yaml"
     if not csv.is_file() and not yaml.is_file():
         raise ConfigError(f"STUDY = {study!r}", expected=f"one of: {', '.join(papers(config_dir))}")
+    _require_known(study, config_dir)
     if not yaml.is_file():
         raise ConfigError(
-            f"{csv} has no rules file", file=yaml, expected="a YAML that says what each of its columns is"
+            f"{csv} has no rules file",
+            file=yaml,
+            expected="a YAML that says what each of its columns is",
+            remedy="write one: docs/audit.md",
         )
     return audit_printed(read(csv), load_audit(yaml), yaml)
+
+
+def check_published(run: Run, config_dir: Path) -> None:
+    """Holds together all that is printed and said of it, before a run starts. Raises ConfigError for numbers
+    that cannot be read or belong to no paper, a rules file that does not fit them, and a number of which the
+    run's study does not say what it is computed from."""
+    for paper in papers(config_dir):
+        _require_known(paper, config_dir)
+        if (config_dir / "audit" / f"{paper}.yaml").is_file():
+            audit_paper(paper, config_dir)
+        else:
+            read(config_dir / "published" / f"{paper}.csv")
+    for name, study in run.studies.items():
+        for one in read(config_dir / "published" / f"{name}.csv"):
+            recipe(one, study)
+
+
+def _require_known(paper: str, config_dir: Path) -> None:
+    """ConfigError for numbers that neither a study nor a rules file describes."""
+    described = {
+        path.stem for folder in ("studies", "audit") for path in (config_dir / folder).glob("*.yaml")
+    }
+    if paper not in described:
+        raise ConfigError(
+            f"numbers of an unknown paper: {paper}",
+            file=config_dir / "published" / f"{paper}.csv",
+            expected=f"the name of a study or of a rules file: {', '.join(sorted(described))}",
+            remedy=f"rename it, or describe them in {config_dir / 'audit' / f'{paper}.yaml'} (docs/audit.md)",
+        )
 
 
 def audit_printed(printed: Sequence[Printed], rules: Audit, file: str | Path) -> list[Finding]:

@@ -88,7 +88,7 @@ class Term(Strict):
     cell: Place | None = Field(default=None, description="[table, row, column] of the published CSV")
     text: str | None = Field(default=None, description="the number as it stands there, in quotes")
     what: str = Field(default="", description="what the number of the text is")
-    where: str = Field(default="", description="section, page or caption")
+    where: str = Field(default="", description="section, page or caption; the statement's when left out")
     slack: float | None = Field(
         default=None, ge=0, description="how far it may be off; half of its last digit when left out"
     )
@@ -108,8 +108,8 @@ class Term(Strict):
 
 
 class _Statement(Strict):
-    says: str = Field(description="what the paper says or implies")
-    where: str = Field(default="", description="section, page or caption")
+    says: str = Field(min_length=1, description="what the paper says or implies")
+    where: str = Field(min_length=1, description="section, page or caption")
 
 
 class Total(_Statement):

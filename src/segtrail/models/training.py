@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from ..config import Model
 from ..errors import ArtifactError, ConfigError, SegtrailError
-from ..files import atomic, clear_parts, seed_of
+from ..files import atomic, clear_parts, read_json, seed_of, sha256_of_file, write_json
 from .arrays import Labelled, Stack, fingerprint, stack
 from .checkpoints import load_about, resume_state, save_tensors
 from .devices import pick
@@ -31,8 +31,8 @@ from .losses import Loss, make_loss
 from .unet import UNet, build, channels_last, probabilities
 
 BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
-# Below the resume folder: links to the weights and history of the finished training.
-DONE = "done"
+# In the resume folder: links to the weights and history of the finished training, and what they hash to.
+DONE, SUMS = "done", "sha256.json"
 
 
 @dataclass(eq=False)
@@ -337,10 +337,10 @@ def _found_finished(weights: Path, history: Path, folder: Path, key: str, log: l
     A job that has to start once more (requeued after its end, or started by a new controller) loses its
     outputs before it runs, and would train for days to make them anew.
     """
-    kept = _kept(weights, history, folder)
-    if _is_finished(weights, history, key):
+    kept, sums = _kept(weights, history, folder), folder / SUMS
+    if _is_finished(weights, history, key, sums):
         log.info("already trained: %s", weights)
-    elif _is_finished(*kept, key):
+    elif _is_finished(*kept, key, sums):
         for source, target in zip(reversed(kept), (history, weights), strict=True):
             _link(source, target)
             target.touch()  # a link is as old as the file: Snakemake would find it older than its inputs
@@ -355,19 +355,26 @@ def _kept(weights: Path, history: Path, folder: Path) -> tuple[Path, Path]:
     return folder / DONE / weights.name, folder / DONE / history.name
 
 
-def _is_finished(weights: Path, history: Path, key: str) -> bool:
-    if not (weights.exists() and history.exists()):
+def _is_finished(weights: Path, history: Path, key: str, sums: Path) -> bool:
+    """Whether the files are those of the finished training of this key, and undamaged: a link has the bytes of
+    the file, also those that were damaged since."""
+    if not (weights.exists() and history.exists() and sums.exists()):
         return False
     try:
-        return bool(load_about(weights)["key"] == key)
+        return read_json(sums) == _sums(weights, history) and bool(load_about(weights)["key"] == key)
     except (ArtifactError, KeyError):
         return False  # not ours: it is replaced when the training is done
+
+
+def _sums(weights: Path, history: Path) -> dict[str, str]:
+    return {path.name: sha256_of_file(path) for path in (weights, history)}
 
 
 def _keep_finished(weights: Path, history: Path, folder: Path, key: str, log: logging.Logger) -> None:
     """Leaves in the resume folder links to what the training made, which take no room, and nothing else."""
     kept = _kept(weights, history, folder)
-    if not _is_finished(*kept, key):
+    write_json(folder / SUMS, _sums(weights, history))
+    if not _is_finished(*kept, key, folder / SUMS):
         try:
             kept[0].unlink(missing_ok=True)
             for source, target in zip((history, weights), reversed(kept), strict=True):
@@ -376,7 +383,7 @@ def _keep_finished(weights: Path, history: Path, folder: Path, key: str, log: lo
             log.info("without links to the weights in %s: %s", folder / DONE, error.strerror)
             shutil.rmtree(folder / DONE, ignore_errors=True)
     for entry in list(folder.iterdir()):
-        if entry.name != DONE:
+        if entry.name not in (DONE, SUMS):
             entry.unlink()
 
 

@@ -20,11 +20,39 @@ NAMES = {
     "measure": "{study}/{cohort}/measure_{posterior}_{chunk}",
     "collect": "{study}/collect",
     "cells": "{study}/cells",
+    "audit": "{study}/audit",
     "claims": "{study}/claims",
     "tables": "{study}/tables",
     "figure": "{study}/{figure}",
     "report": "report",
 }
+# What a job of each rule makes, below results/<run>; a path without a suffix is a folder. `tables` and what is
+# drawn for a data set are told by `outputs`.
+OUTPUTS = {
+    "index": ("data/{dataset}/subjects.csv", "data/{dataset}/rejected.csv"),
+    "split": ("{study}/{cohort}/split.json",),
+    "population": ("{study}/{cohort}/population.json",),
+    "preprocess": ("scratch/{study}/{cohort}/arrays/{chunk}",),
+    "train": (
+        "{study}/{cohort}/members/{model}/{member}.safetensors",
+        "{study}/{cohort}/members/{model}/{member}.csv",
+    ),
+    "sample": ("scratch/{study}/{cohort}/posteriors/{posterior}/{chunk}",),
+    "measure": (
+        "{study}/{cohort}/measures/{posterior}/{chunk}.parquet",
+        "{study}/{cohort}/reliability/{posterior}/{chunk}.parquet",
+        "scratch/{study}/{cohort}/maps/{posterior}/{chunk}",
+    ),
+    "collect": tuple(
+        f"{{study}}/{name}.parquet" for name in ("measures", "reliability", "members", "subjects")
+    ),
+    "cells": ("{study}/cells.csv", "{study}/metrics.json"),
+    "audit": ("{study}/audit.csv",),
+    "claims": ("{study}/claims.csv",),
+    "figure": ("{study}/figures/{figure}.svg", "{study}/figures/{figure}.png"),
+    "report": ("report.html",),
+}
+TABLE_FORMATS = ("csv", "md", "tex", "html")
 # These have one rule per data set or per study, named after it.
 RULES = {"phantom": "phantom_{dataset}", "tables": "tables_{study}"}
 
@@ -52,8 +80,28 @@ def jobs(layout: Layout) -> list[Job]:
     for study in layout.run.studies:
         found += _study(layout, study)
     data = [job.name for job in found if job.step == "index"]
-    made = [job.name for job in found if job.step in ("cells", "claims", "tables", "figure", "collect")]
+    made = [
+        job.name
+        for job in found
+        if job.step in ("split", "cells", "audit", "claims", "tables", "figure", "collect")
+    ]
     return [*found, job_of("report", (*made, *data))]
+
+
+def outputs(layout: Layout, job: Job) -> list[str]:
+    """What a job makes, as paths below results/<run>; those in scratch/…/posteriors are deleted once measured."""
+    if job.step == "phantom":
+        return [
+            f"data/{job.of['dataset']}/{path}"
+            for subject in layout.planned[job.of["dataset"]]
+            for path in (*(f"phantom/{file}" for file in subject.files), f"records/{subject.id}.json")
+        ]
+    if job.step == "tables":
+        tables = layout.run.studies[job.of["study"]].tables
+        return [
+            f"{job.of['study']}/tables/{table.slug}.{suffix}" for table in tables for suffix in TABLE_FORMATS
+        ]
+    return [pattern.format(**job.of) for pattern in OUTPUTS[job.step]]
 
 
 def job_name(step: str, **of: str) -> str:
@@ -85,11 +133,12 @@ def _study(layout: Layout, study: str) -> Iterator[Job]:
             yield job
     of = {
         step: tuple(job.name for job in done if job.step == step)
-        for step in ("split", "preprocess", "train", "measure")
+        for step in ("preprocess", "train", "measure")
     }
-    collect = job_of("collect", (*of["split"], *of["preprocess"], *of["train"], *of["measure"]), study=study)
+    collect = job_of("collect", (*of["preprocess"], *of["train"], *of["measure"]), study=study)
     cells = job_of("cells", (collect.name,), study=study)
-    yield from (collect, cells, job_of("claims", (collect.name,), study=study))
+    audit = job_of("audit", (cells.name,), study=study)
+    yield from (collect, cells, audit, job_of("claims", (collect.name,), study=study))
     if content.tables:
         yield job_of("tables", (cells.name,), study=study)
     shown = [job.name for job in done if job.step == "preprocess" and job.of["chunk"] not in WHOLE]

@@ -3,17 +3,20 @@
 A part of a claim is one comparison: supported where its effect has the claimed direction and is significant
 after Holm's correction over all parts of the study, refused where the opposite is, undecided otherwise. A
 claim is supported when all of its parts are, and refused when one is.
+
+Beside it stands what the paper's own numbers say of the same comparison, as far as it prints them.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf, nan
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..audit.bounds import audit
+from ..audit.findings import TOLERANCE, Place
 from ..audit.study import entries, impossible
 from ..config import Run, Study
 from ..config.results import MeanCell
@@ -21,10 +24,15 @@ from ..files import seed_of, write_text
 from ..measures.statistics import holm
 from . import schema
 from .cases import Cases
-from .comparisons import Result, Trials, comparisons
+from .comparisons import Mean, Result, Trials, comparisons
 from .published import Printed, read, recipe
+from .verdicts import IMPOSSIBLE
 
 SUPPORTED, REFUSED, UNDECIDED = "supported", "refused", "undecided"
+# Of a comparison's printed numbers; or IMPOSSIBLE.
+AS_CLAIMED, OPPOSITE, EQUAL, NOT_PRINTED = "as claimed", "opposite", "equal", "not printed"
+# Of a claim's; or SUPPORTED, REFUSED.
+SUPPORTED_SO_FAR, MIXED, UNTOLD = "supported as far as printed", "mixed", "cannot be told"
 
 
 def write_claims(
@@ -52,10 +60,10 @@ def compute(run: Run, study_id: str, printed: Sequence[Printed], measures: pd.Da
         for claim, number, comparison in parts
     ]
     corrected = holm([result.p for result in results])
-    in_print = printed_means(study, printed)
+    means = PrintedMeans.of(study, printed)
     rows = []
     for (claim, number, _), result, p in zip(parts, results, corrected, strict=True):
-        as_printed = printed_effect(result, in_print)
+        printed_effect, printed_verdict, printed_reason = in_print(result, means)
         rows.append(
             {
                 "claim": claim.id,
@@ -77,17 +85,19 @@ def compute(run: Run, study_id: str, printed: Sequence[Printed], measures: pd.Da
                 "p_corrected": p,
                 "n": result.n,
                 "direction": direction(result.sign * result.effect),
-                "printed_effect": as_printed,
-                "printed_direction": direction(result.sign * as_printed),
+                "printed_effect": printed_effect,
+                "printed_verdict": printed_verdict,
+                "printed_reason": printed_reason,
                 "verdict": verdict(result, p, study.measures.alpha),
                 "reason": result.reason,
             }
         )
-    later = ("claim_verdict", "data")
+    later = ("claim_verdict", "claim_printed_verdict", "data")
     table = pd.DataFrame(rows, columns=[name for name in schema.CLAIMS.columns if name not in later])
     if table.empty:
-        return table.assign(claim_verdict="", data="")
+        return table.assign(**dict.fromkeys(later, ""))
     table["claim_verdict"] = table.groupby("claim")["verdict"].transform(overall)
+    table["claim_printed_verdict"] = table.groupby("claim")["printed_verdict"].transform(overall_in_print)
     table["data"] = "phantom" if run.phantom else "real"
     return schema.CLAIMS.validate(table.astype({"n": "Int64"}))
 
@@ -117,33 +127,79 @@ def direction(agreement: float) -> str:
     """In words, whether or not significant."""
     if np.isnan(agreement):
         return ""
-    return "as claimed" if agreement > 0 else "opposite" if agreement < 0 else "no difference"
+    return AS_CLAIMED if agreement > 0 else OPPOSITE if agreement < 0 else "no difference"
 
 
-def printed_means(study: Study, printed: Sequence[Printed]) -> dict[tuple[Any, ...], float]:
-    """(cohort, part, predictor, size, measure, region, segment) → the printed mean in the measure's own
-    units, where it can be right."""
-    faults = impossible(study, audit(entries(study, printed)))
-    result = {}
-    for one in printed:
-        cell = recipe(one, study)
-        if isinstance(cell, MeanCell) and one.place not in faults:
-            place = (
-                cell.cohort,
-                cell.part,
-                cell.predictor,
-                cell.size,
-                cell.measure,
-                cell.region,
-                cell.segment,
+# --- the same comparison in print ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PrintedMeans:
+    """The printed means in their measures' own units, and why some of them cannot be right."""
+
+    found: Mapping[Mean, tuple[Printed, float]]
+    """mean → (its cell, its factor)"""
+    faults: Mapping[Place, str]
+
+    @classmethod
+    def of(cls, study: Study, printed: Sequence[Printed]) -> "PrintedMeans":
+        cells = [(one, recipe(one, study)) for one in printed]
+        means = {
+            Mean(
+                cell.cohort, cell.part, cell.predictor, cell.size, cell.measure, cell.region, cell.segment
+            ): (
+                one,
+                cell.factor,
             )
-            result[place] = one.number / cell.factor
-    return result
+            for one, cell in cells
+            if isinstance(cell, MeanCell) and cell.dataset is None
+        }
+        return cls(means, impossible(study, audit(entries(study, printed))))
+
+    def value(self, side: Sequence[Mean]) -> float:
+        return float(np.mean([self.found[mean][0].number / self.found[mean][1] for mean in side]))
+
+    def slack(self, side: Sequence[Mean]) -> float:
+        return float(np.mean([self.found[mean][0].slack / self.found[mean][1] for mean in side]))
+
+    def told_apart(self, a: Sequence[Mean], b: Sequence[Mean]) -> bool:
+        """Rounding to the same digits keeps the order of two numbers; otherwise they have to lie further
+        apart than it may have moved them."""
+        difference = abs(self.value(a) - self.value(b))
+        if len(a) == len(b) == 1 and self.slack(a) == self.slack(b):
+            return difference > 0
+        return difference > self.slack(a) + self.slack(b) + TOLERANCE
 
 
-def printed_effect(result: Result, means: Mapping[tuple[Any, ...], float]) -> float:
-    """The same difference between the printed means; NaN where the paper prints none for both sides."""
-    if result.printed_pair is None:
-        return nan
-    a, b = (means.get(place) for place in result.printed_pair)
-    return nan if a is None or b is None else a - b
+def in_print(result: Result, means: PrintedMeans) -> tuple[float, str, str]:
+    """(effect, verdict, why it cannot be told) of a comparison's printed numbers: the same difference, and
+    its direction alone. What is significant they do not tell."""
+    if result.sides is None:
+        if result.kind in ("paired", "unpaired"):
+            return nan, NOT_PRINTED, "the run leaves out a cohort, and does not know its segments"
+        return nan, NOT_PRINTED, f"only printed means are compared, and this is of kind {result.kind}"
+    both = [*result.sides[0], *result.sides[1]]
+    if missing := [mean for mean in both if mean not in means.found]:
+        return nan, NOT_PRINTED, f"not printed: {'; '.join(str(mean) for mean in missing)}"
+    faults = {
+        f"{' / '.join(place)}: {means.faults[place]}"
+        for mean in both
+        if (place := means.found[mean][0].place) in means.faults
+    }
+    if faults:
+        return nan, IMPOSSIBLE, "; ".join(sorted(faults))
+    a, b = result.sides
+    effect = means.value(a) - means.value(b)
+    if not means.told_apart(a, b):
+        return effect, EQUAL, "the printed digits do not tell them apart"
+    return effect, AS_CLAIMED if result.sign * effect > 0 else OPPOSITE, ""
+
+
+def overall_in_print(verdicts: pd.Series) -> str:
+    """The claim's verdict from those of its printed comparisons."""
+    agree, oppose = (verdicts == AS_CLAIMED), (verdicts == OPPOSITE).any()
+    if oppose:
+        return MIXED if agree.any() else REFUSED
+    if agree.all():
+        return SUPPORTED
+    return SUPPORTED_SO_FAR if agree.any() else UNTOLD

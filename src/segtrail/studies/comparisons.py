@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, comb, nan
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,10 +44,28 @@ class Trials:
         return max(self.bootstrap, ceil(4 * self.comparisons / self.alpha))
 
 
+class Mean(NamedTuple):
+    """What one mean over cases is of; as in config.results.MeanCell, where a size of None is explained."""
+
+    cohort: str
+    part: str
+    predictor: str
+    size: int | None
+    measure: str
+    region: str
+    segment: int
+
+    def __str__(self) -> str:
+        of = self.predictor if self.size is None else f"{self.predictor} M={self.size}"
+        where = f"{self.region}, segment {self.segment}" if self.segment else self.region
+        return f"{self.measure} of {of} on {self.cohort} {self.part} ({where})"
+
+
 @dataclass(frozen=True)
 class Result:
     """One comparison. `sign` turns the effect so that positive agrees with the claim; `limits` are those
-    of the turned effect where the claim gives a size. `printed_pair` tells where a and b are printed."""
+    of the turned effect where the claim gives a size. `sides` are the means that a and b consist of (more
+    than one: their average), where the paper's own can stand in for ours."""
 
     kind: str
     cohort: str
@@ -58,7 +76,7 @@ class Result:
     region: str = ""
     sign: int = 1
     limits: tuple[float, float] | None = None
-    printed_pair: tuple[tuple[Any, ...], tuple[Any, ...]] | None = None
+    sides: tuple[list[Mean], list[Mean]] | None = None
     effect: float = nan
     lo: float = nan
     hi: float = nan
@@ -135,7 +153,9 @@ def _paired(
         both = pd.concat(sides, axis=1, join="inner").dropna().to_numpy(float)
         return _tested_pairs(known, both[:, 0], both[:, 1], rng, trials)
 
-    pair = tuple((cohort, "test", side.predictor, side.size, measure, region, segment) for side in (a, b))
+    one, other = (
+        Mean(cohort, "test", side.predictor, side.size, measure, region, segment) for side in (a, b)
+    )
     known = Result(
         kind="paired",
         cohort=cohort,
@@ -145,9 +165,14 @@ def _paired(
         measure=measure,
         region=region,
         sign=orientation(measure),
-        printed_pair=(pair[0], pair[1]),
+        sides=_known_sides(cases, [one], [other]),
     )
     return Comparing(known, test)
+
+
+def _known_sides(cases: Cases, a: list[Mean], b: list[Mean]) -> tuple[list[Mean], list[Mean]] | None:
+    """None where a side is of segments, and the run leaves out the cohort that would name them."""
+    return None if any(mean.measure in PER_SEGMENT and not mean.segment for mean in (*a, *b)) else (a, b)
 
 
 def _tested_pairs(
@@ -167,10 +192,14 @@ def _tested_pairs(
 
 
 def _unpaired(cases: Cases, a: Sample, b: Sample, measure: str, region: Region) -> Comparing:
-    def values(side: Sample) -> NDArray[np.float64]:
-        segments = cases.segments(side.cohort) if measure in PER_SEGMENT else [0]
+    def means(side: Sample) -> list[Mean]:
+        known = measure in PER_SEGMENT and side.cohort in cases.study.cohorts
+        segments = cases.segments(side.cohort) if known else [0]
         place = (side.cohort, side.part, side.predictor, side.size, measure, region)
-        found = [cases.values(*place, segment)["value"] for segment in segments]
+        return [Mean(*place, segment) for segment in segments]
+
+    def values(side: Sample) -> NDArray[np.float64]:
+        found = [cases.values(*mean)["value"] for mean in means(side)]
         return pd.concat(found, axis=1).mean(axis=1).dropna().to_numpy(float)
 
     def test(known: Result, rng: np.random.Generator, trials: Trials) -> Result:
@@ -185,6 +214,7 @@ def _unpaired(cases: Cases, a: Sample, b: Sample, measure: str, region: Region) 
         measure=measure,
         region=region,
         sign=orientation(measure),
+        sides=_known_sides(cases, means(a), means(b)),
     )
     return Comparing(known, test)
 

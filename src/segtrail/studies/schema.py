@@ -15,6 +15,13 @@ _REGION = pa.Column(str, pa.Check.isin(("volume", "box")))
 _COUNT = pa.Column(int, pa.Check.ge(0), coerce=True)
 _NUMBER = pa.Column(float, nullable=True, coerce=True)
 _VERDICT = pa.Column(str, pa.Check.isin(("supported", "refused", "undecided")))
+_IN_PRINT = pa.Column(
+    str, pa.Check.isin(("as claimed", "opposite", "equal", "impossible as printed", "not printed"))
+)
+_CLAIM_IN_PRINT = pa.Column(
+    str,
+    pa.Check.isin(("supported", "supported as far as printed", "mixed", "refused", "cannot be told")),
+)
 _COUNT_OR_NONE = pa.Column(pd.Int64Dtype(), pa.Check.ge(0), nullable=True)
 _PREDICTION = {
     "study": _TEXT,
@@ -110,15 +117,31 @@ CLAIMS = pa.DataFrameSchema(
     {"claim": _TEXT, "part": _COUNT}
     | dict.fromkeys(_CLAIM_TEXTS, _TEXT)
     | dict.fromkeys(_CLAIM_NUMBERS, _NUMBER)
-    | {"n": _COUNT_OR_NONE, "direction": _TEXT, "printed_effect": _NUMBER, "printed_direction": _TEXT}
-    | {"verdict": _VERDICT, "reason": _TEXT, "claim_verdict": _VERDICT}
+    | {"n": _COUNT_OR_NONE, "direction": _TEXT, "printed_effect": _NUMBER}
+    | {"printed_verdict": _IN_PRINT, "printed_reason": _TEXT}
+    | {
+        "verdict": _VERDICT,
+        "reason": _TEXT,
+        "claim_verdict": _VERDICT,
+        "claim_printed_verdict": _CLAIM_IN_PRINT,
+    }
     | {"data": pa.Column(str, pa.Check.isin(("phantom", "real")))},
     checks=_one_row_per(["claim", "part"]),
     strict=True,
     ordered=True,
     name="claims",
 )
+AUDIT = pa.DataFrameSchema(
+    {"study": _TEXT, "rule": _TEXT, "where": _TEXT}
+    | {"status": pa.Column(str, pa.Check.isin(("holds", "violated", "not applicable"))), "margin": _NUMBER}
+    | dict.fromkeys(("sentence", "repair", "places", "text"), _TEXT)
+    | {"data": pa.Column(str, pa.Check.isin(("phantom", "real")))},
+    strict=True,
+    ordered=True,
+    name="audit",
+)
 NUMBERS = {
+    "audit": ["margin"],
     "cells": [*_CELL_NUMBERS, *_COUNTS, "beside"],
     "claims": ["part", *_CLAIM_NUMBERS, "n", "printed_effect"],
 }
@@ -133,8 +156,8 @@ def read(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
 
 
 def read_csv(path: str | Path, schema: pa.DataFrameSchema) -> pd.DataFrame:
-    """cells.csv or claims.csv with the types of its schema; texts, the printed numbers too, as they stand.
-    ArtifactError tells what is not as its schema says."""
+    """cells.csv, claims.csv or audit.csv with the types of its schema; texts, the printed numbers too, as
+    they stand. ArtifactError tells what is not as its schema says."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         for name in table.columns.intersection(NUMBERS[schema.name]):

@@ -1,10 +1,11 @@
-"""Each table of a paper with the run's values below the printed ones: CSV, Markdown, LaTeX.
+"""Each table of a paper with the run's values below the printed ones: CSV, Markdown, LaTeX, HTML.
 
 Numbers are rounded here and nowhere before, to the digits that the paper prints.
 """
 
 import re
 from collections.abc import Callable, Iterable
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +14,9 @@ from ..config import Run, Study
 from ..config.results import Table
 from ..files import write_text
 from . import schema, verdicts
+from .captions import PHANTOM_MARK
 from .published import decimals
 
-PHANTOM_MARK = "PHANTOM DATA, NOT A REPRODUCTION"
 NO_VALUE = "—"
 SHORT = {
     verdicts.WITHIN: "within",
@@ -33,7 +34,7 @@ LEGEND = (
 
 
 def write_tables(run: Run, study_id: str, cells: str | Path, outputs: Iterable[str | Path]) -> None:
-    """Writes each of `outputs`, named <table slug>.csv, .md or .tex, from cells.csv."""
+    """Writes each of `outputs`, named <table slug>.csv, .md, .tex or .html, from cells.csv."""
     table_of = {table.slug: table for table in run.studies[study_id].tables}
     found = schema.read_csv(cells, schema.CELLS)
     for out in map(Path, outputs):
@@ -208,8 +209,24 @@ def latex_text(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
+def _html(run: Run, study: Study, table: Table, cells: pd.DataFrame) -> str:
+    content = grid(table, cells).set_index(["row", "line"]).rename_axis(index=["", ""])
+    remarks = [f"{reason} ({where})" for reason, where in reasons(table, cells).items()]
+    heading = escape(title(run, table))
+    lines = ["<!doctype html>", '<html lang="en">', '<meta charset="utf-8">', f"<title>{heading}</title>"]
+    lines += [f"<style>{STYLE}</style>", f"<h1>{heading}</h1>", f"<p>{escape(study.citation)}</p>"]
+    lines += [content.to_html(border=0, index_names=False), f"<p>{escape(LEGEND)}</p>", "<ul>"]
+    lines += [f"<li>{escape(text)}</li>" for text in (*table.notes, *remarks)]
+    return "\n".join([*lines, "</ul>", "</html>"]) + "\n"
+
+
+STYLE = (
+    "body{font:14px/1.4 sans-serif;margin:1rem}h1{font-size:1.1rem}table{border-collapse:collapse}"
+    "td,th{padding:.15rem .6rem;text-align:left;vertical-align:top}tr:has(th+th){border-top:1px solid #999}"
+)
 RENDERERS: dict[str, Callable[[Run, Study, Table, pd.DataFrame], str]] = {
     ".csv": _csv,
     ".md": _markdown,
     ".tex": _latex,
+    ".html": _html,
 }

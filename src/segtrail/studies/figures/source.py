@@ -50,6 +50,11 @@ class Source:
     chunks: Mapping[str, Sequence[str]] | None = None  # cohort → the chunks of this run; any when left out
 
     @property
+    def scratch(self) -> Path:
+        """Where each cohort's arrays and maps lie: `results/<run>/scratch/<study>`."""
+        return self.study_dir.parent / "scratch" / self.study_dir.name
+
+    @property
     def study(self) -> config.Study:
         return self.run.studies[self.study_id]
 
@@ -159,7 +164,7 @@ class Source:
         return chosen.sort_values("bin")
 
     def prepared(self, case: Case) -> Prepared:
-        return load(self._file(self.study_dir / case.cohort / "arrays", case))
+        return load(self._file(self.scratch / case.cohort / "arrays", case))
 
     def probabilities(self, case: Case, predictor: str, size: int) -> NDArray[np.float32]:
         """The mean probability (K, Z, Y, X) of the first member or draw; NotComputedError if not kept."""
@@ -167,7 +172,7 @@ class Source:
         kept = sorted({*chosen.maps, chosen.table_size})
         if size not in kept:
             raise NotComputedError(f"the map of M={size} is not kept for {predictor}, only M={kept}")
-        path = self._file(self.study_dir / case.cohort / "maps" / chosen.posterior, case)
+        path = self._file(self.scratch / case.cohort / "maps" / chosen.posterior, case)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return archive[f"{predictor}__M{size}"].astype(np.float32)

@@ -1,0 +1,267 @@
+"""Keys: what each job of a run should be made from, by the configuration, the scans and the code there are now.
+
+A key hashes everything that shapes a job's outputs and nothing else: the values of the configuration that it
+reads, the seed, its code, the scans and files that it reads itself, and the keys of the jobs whose outputs it
+reads. What artifacts were made from stands in their receipts (`receipts`); where the key is another, they are
+stale.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from .. import receipts
+from ..files import sha256_of, sha256_of_file
+from ..layout import Layout
+from ..source import script_hash
+from .jobs import Job, jobs
+
+SCRIPTS = Path("workflow/scripts")
+SEEDED = ("phantom", "train", "sample", "measure", "cells", "claims")
+
+
+@dataclass(eq=False)
+class Keys:
+    """The keys of all jobs of a run, in the clone that is the working directory."""
+
+    layout: Layout
+    _made_from: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _keys: dict[str, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, layout: Layout) -> "Keys":
+        return cls(layout)
+
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """name → job, each after those whose outputs it reads."""
+        return {job.name: job for job in jobs(self.layout)}
+
+    def key(self, name: str) -> str | None:
+        """The key of a job; None where it depends on a phantom that is not drawn yet."""
+        if name not in self._keys:
+            made_from = self.made_from(name)
+            known = made_from["data"] is not None and None not in made_from["after"].values()
+            self._keys[name] = sha256_of(made_from) if known else None
+        return self._keys[name]
+
+    def made_from(self, name: str) -> dict[str, Any]:
+        """What a job should be made from; its parts as in `receipts`. `data` is None where a phantom is not
+        drawn yet.
+
+        Where a phantom's scans are not there but what was made of them is, as in a clone that holds results
+        only, `data` is taken from the job's receipt; the phantom's own key tells whether it is still the same.
+        """
+        if name not in self._made_from:
+            job = self.jobs[name]
+            made_from = own(self.layout, job) | {
+                "code": code_of(job),
+                "after": {before: self.key(before) for before in job.after},
+            }
+            if made_from["data"] is None and (receipt := receipts.read(self.layout.tree, name)) is not None:
+                made_from["data"] = receipt["made_from"]["data"]
+            self._made_from[name] = made_from
+        return self._made_from[name]
+
+
+def own(layout: Layout, job: Job) -> dict[str, Any]:
+    """What a job is made from, but for its code and the jobs before it."""
+    return {
+        "step": job.step,
+        "of": job.of,
+        "config": CONFIG[job.step](layout, **job.of),
+        "seed": layout.run.seed if job.step in SEEDED else None,
+        "data": _data(layout, job),
+        "files": {str(path): sha256_of_file(path) for path in files_of(job)},
+    }
+
+
+@cache
+def _script_hash(script: Path) -> str:
+    return script_hash(script)
+
+
+def code_of(job: Job) -> str:
+    """The hash of the job's script and of the modules that it imports."""
+    return _script_hash(SCRIPTS / f"{job.step}.py")
+
+
+def files_of(job: Job) -> list[Path]:
+    """The files of the clone, other than the configuration, that a job reads itself."""
+    if job.step in ("cells", "claims"):
+        return [Path(f"config/published/{job.of['study']}.csv")]
+    if job.step == "report":
+        return sorted([*Path("config/published").glob("*.csv"), *Path("config/audit").glob("*.yaml")])
+    return []
+
+
+def records_of(layout: Layout, job: Job) -> dict[str, Path]:
+    """subject → its record, of those whose scans a job reads."""
+    return {
+        f"{dataset}/{subject}": Path(layout.records(dataset, [subject])[0])
+        for dataset, subject in _subjects(layout, job)
+    }
+
+
+def _data(layout: Layout, job: Job) -> dict[str, str] | None:
+    """subject → hash of its record; None where some are not drawn yet."""
+    records = records_of(layout, job)
+    if not all(path.exists() for path in records.values()):
+        return None
+    return {name: sha256_of_file(path) for name, path in records.items()}
+
+
+def _subjects(layout: Layout, job: Job) -> list[tuple[str, str]]:
+    if job.step == "index":
+        dataset = job.of["dataset"]
+        return [(dataset, subject.id) for subject in layout.subjects[dataset]]
+    if job.step in ("population", "preprocess"):
+        return layout.chunks(job.of["study"], job.of["cohort"])[job.of.get("chunk", "train")]
+    return []
+
+
+# --- the configuration that each step reads -------------------------------------------------------
+
+
+def _phantom(layout: Layout, dataset: str) -> dict[str, Any]:
+    chosen = layout.run.datasets[dataset]
+    drawn = chosen.phantoms[layout.run.scale].model_dump(mode="json")
+    return {"phantom": drawn, "looked_for": chosen.inspected_by()}
+
+
+def _index(layout: Layout, dataset: str) -> dict[str, Any]:
+    """What the layout of a data root itself shows to be wrong; a phantom of this run has nothing wrong."""
+    problems = [] if layout.run.drawn else layout.listing(dataset).problems
+    return {"problems": [problem.as_dict() for problem in problems]}
+
+
+def _split(layout: Layout, study: str, cohort: str) -> dict[str, Any]:
+    return {
+        part: [f"{dataset}/{subject}" for dataset, subject in members]
+        for part, members in layout.split(study, cohort).items()
+    }
+
+
+def _population(layout: Layout, study: str, cohort: str) -> dict[str, Any]:
+    return layout.run.studies[study].cohorts[cohort].prepared_by()
+
+
+def _preprocess(layout: Layout, study: str, cohort: str, chunk: str) -> dict[str, Any]:
+    # The order of the subjects is that of the arrays, and so of the batches.
+    subjects = [f"{dataset}/{subject}" for dataset, subject in layout.chunks(study, cohort)[chunk]]
+    return {**layout.run.studies[study].cohorts[cohort].prepared_by(), "subjects": subjects}
+
+
+def _train(layout: Layout, study: str, cohort: str, model: str, member: str) -> dict[str, Any]:
+    return layout.run.studies[study].model(cohort, model).trained_by()
+
+
+def _sample(layout: Layout, study: str, cohort: str, posterior: str, chunk: str) -> dict[str, Any]:
+    """Kind and T of the predictors that read one posterior; they agree in both."""
+    chosen = [layout.run.studies[study].predictor(cohort, p) for p in layout.posteriors(study)[posterior]]
+    (found,) = {(one.kind == "mc_dropout", one.samples) for one in chosen}
+    return {"mc_dropout": found[0], "samples": found[1]}
+
+
+def _measure(layout: Layout, study: str, cohort: str, posterior: str, chunk: str) -> dict[str, Any]:
+    chosen = layout.run.studies[study]
+    return {
+        "predictors": {
+            name: chosen.predictor(cohort, name).model_dump(mode="json", exclude={"title"})
+            for name in layout.posteriors(study)[posterior]
+        },
+        "box": chosen.cohorts[cohort].box.model_dump(mode="json"),
+        "measures": chosen.measures.measured_by(),
+    }
+
+
+def _results(*sections: str) -> Callable[..., dict[str, Any]]:
+    """What cells, claims, tables and figures read; of the study's sections on results only those named."""
+
+    def config(layout: Layout, study: str) -> dict[str, Any]:
+        others = {"tables", "claims", "figures"} - set(sections)
+        run = layout.run
+        return {
+            "study": run.studies[study].model_dump(mode="json", exclude=others),
+            "absent": run.absent[study],
+            "phantom": run.phantom,
+            "titles": {name: dataset.title for name, dataset in run.datasets.items()},
+        }
+
+    return config
+
+
+def _figure(layout: Layout, study: str, figure: str) -> dict[str, Any]:
+    chosen = layout.run.studies[study].figures[figure]
+    return {**_results()(layout, study), "figure": chosen.model_dump(mode="json")}
+
+
+def _report(layout: Layout) -> dict[str, Any]:
+    return layout.run.reported_by()
+
+
+def _nothing(layout: Layout, **of: str) -> dict[str, Any]:
+    return {}
+
+
+CONFIG: dict[str, Callable[..., dict[str, Any]]] = {
+    "phantom": _phantom,
+    "index": _index,
+    "split": _split,
+    "population": _population,
+    "preprocess": _preprocess,
+    "train": _train,
+    "sample": _sample,
+    "measure": _measure,
+    "collect": _nothing,
+    "cells": _results("tables"),
+    "audit": _results("tables"),
+    "claims": _results("tables", "claims"),
+    "tables": _results("tables"),
+    "figure": _figure,
+    "report": _report,
+}
+
+
+# --- what differs ---------------------------------------------------------------------------------
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """In words, where two `made_from` differ, the expected one's value last; what is None is not known."""
+    told = [
+        f"{part} {'.'.join(place)}: {_short(was)}, now {_short(now)}"
+        for part in ("config", "seed")
+        for place, was, now in _unequal(found[part], expected[part])
+    ]
+    if expected["code"] != found["code"]:
+        told.append("its code")
+    for part, words in (("data", "the scans of {}"), ("files", "{}"), ("after", "what the job {} made")):
+        was, now = found[part], expected[part]
+        if was is not None and now is not None:
+            told += [words.format(name) for name in {**was, **now} if _told(was, now, name)]
+    return [text.replace(" : ", ": ") for text in told]
+
+
+def _told(was: Mapping[str, str | None], now: Mapping[str, str | None], name: str) -> bool:
+    if name not in was or name not in now:
+        return True
+    return None not in (was[name], now[name]) and was[name] != now[name]
+
+
+def _unequal(was: Any, now: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """The places where two JSON values differ, as deep as both have them."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        for name in {**was, **now}:
+            yield from _unequal(was.get(name), now.get(name), (*place, name))
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for index, pair in enumerate(zip(was, now, strict=True)):
+            yield from _unequal(*pair, (*place, str(index)))
+    elif was != now:
+        yield place, was, now
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
