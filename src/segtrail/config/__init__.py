@@ -3,7 +3,7 @@
 from .cohort import PART_NAMES, Box, Cohort, Segment, Split, Where
 from .dataset import Dataset, Phantom, Typical
 from .model import Model, Predictor, Training
-from .run import Run, load_run, named_run, read_yaml
+from .run import Run, known_datasets, load_run, named_run, named_values, read_yaml, run_name
 from .study import Measures, Study, merged
 
 __all__ = [
@@ -22,8 +22,11 @@ __all__ = [
     "Training",
     "Typical",
     "Where",
+    "known_datasets",
     "load_run",
     "merged",
     "named_run",
+    "named_values",
     "read_yaml",
+    "run_name",
 ]

@@ -36,6 +36,10 @@ class Drawn(Strict):
     def cohorts_used(self) -> list[str]:
         return []
 
+    def cohorts_shown(self) -> list[str]:
+        """Cohorts whose scans and probability maps it shows; of the others it needs measures alone."""
+        return []
+
     def predictors_used(self) -> list[str]:
         return []
 
@@ -47,6 +51,9 @@ class MapFigure(Drawn):
         default={}, description="cohort → channel shown, its first when left out"
     )
     mask_below: float = Field(default=0.001, ge=0, lt=1, description="smaller probabilities are not overlaid")
+
+    def cohorts_shown(self) -> list[str]:
+        return self.cohorts_used()
 
 
 class EnsembleCurves(Drawn):
@@ -97,7 +104,10 @@ class EntropyScatter(MapFigure):
     slices: PositiveInt = Field(default=3, description="slices shown of each case")
 
     def cohorts_used(self) -> list[str]:
-        return [panel.cohort for panel in self.panels] + [case.cohort for case in self.cases]
+        return [panel.cohort for panel in self.panels] + self.cohorts_shown()
+
+    def cohorts_shown(self) -> list[str]:
+        return [case.cohort for case in self.cases]
 
     def predictors_used(self) -> list[str]:
         return [self.predictor, *(name for case in self.cases for name in case.pick.predictors)]

@@ -81,7 +81,10 @@ class Model(Strict):
 
 class Predictor(Strict):
     """`single`: each member alone. `mc_dropout`: each member's mean over T passes with dropout on.
-    `ensemble`: means of M members, drawn `draws` times without replacement from all members."""
+    `ensemble`: means of M members, drawn `draws` times without replacement from all members.
+
+    Source: Mehrtash 2020, §V.C, eq. 6 (ensembles), §VI.C (MC dropout), §VI.D (draws).
+    """
 
     title: str
     model: str

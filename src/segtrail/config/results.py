@@ -49,7 +49,10 @@ class _Cell(Strict):
 
 
 class MeanCell(_Cell):
-    """The mean over cases of each case's mean over members or draws."""
+    """The mean over cases of each case's mean over members or draws.
+
+    Source: Mehrtash 2020, §VI.D.
+    """
 
     statistic: Literal["mean"]
     cohort: str
@@ -77,7 +80,10 @@ class MeanCell(_Cell):
 
 
 class PatientsCell(_Cell):
-    """How many patients a part of the split has."""
+    """How many patients a part of the split has.
+
+    Source: Mehrtash 2020, §IV, table I.
+    """
 
     statistic: Literal["patients"]
     cohort: str
@@ -89,7 +95,10 @@ class PatientsCell(_Cell):
 
 
 class ReductionCell(_Cell):
-    """100·(1 − m₂/m₁) of the means over cases at two sizes of an ensemble."""
+    """100·(1 − m₂/m₁) of the means over cases at two sizes of an ensemble.
+
+    Source: Mehrtash 2020, §VII.
+    """
 
     statistic: Literal["reduction_percent"]
     cohort: str
@@ -116,6 +125,8 @@ class CorrelationCell(_Cell):
     """The smallest or largest −r over groups, r being Pearson's between logit Dice and `seg_entropy`.
 
     The papers print the magnitude of this negative correlation; a positive r would show as negative here.
+
+    Source: Mehrtash 2020, §VII, figure 3.
     """
 
     statistic: Literal["correlation_min", "correlation_max"]

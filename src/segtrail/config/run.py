@@ -70,24 +70,18 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
     what is allowed.
     """
     wanted = _validated(RunFile, values, "config.yaml")
-    datasets = {path.stem: path for path in sorted((config_dir / "datasets").glob("*.yaml"))}
-    for section, names in (("data", wanted.data), ("datasets", wanted.datasets)):
-        for name in names:
-            if name not in datasets and section == "data" and name not in wanted.datasets:
-                raise _unknown(f"{section}.{name}", name, list(datasets))
-    loaded = {}
-    for name in {**datasets, **wanted.datasets}:
-        base = read_yaml(datasets[name]) if name in datasets else {}
-        loaded[name] = _validated(
-            Dataset, merged(base, wanted.datasets.get(name, {})), f"datasets/{name}.yaml"
-        )
+    loaded = known_datasets(wanted.datasets, config_dir)
+    for name in wanted.data:
+        if name not in loaded:
+            raise _unknown(f"data.{name}", name, list(loaded))
     roots = {name: root.expanduser() for name, root in wanted.data.items() if root is not None}
     for name, root in roots.items():
         if not root.is_dir():
             raise ConfigError(
                 f"data.{name}: {root} is not a folder",
                 expected=f"the root of the data set {name} as distributed",
-                remedy="correct the path, or set it to null to work on a phantom",
+                remedy=f"fetch it (dvc pull {root}, where DVC tracks it), correct the path, or set it to null "
+                "to work on a phantom",
             )
     files = {name: _study_file(name, config_dir) for name in wanted.studies}
     cohorts = {cohort for content in files.values() for cohort in content.get("cohorts", {})}
@@ -117,6 +111,19 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
     )
 
 
+def known_datasets(patches: dict[str, dict[str, Any]], config_dir: Path) -> dict[str, Dataset]:
+    """Every data set under config/datasets and of `patches`, which are laid over those (key `datasets`)."""
+    files = {path.stem: path for path in sorted((config_dir / "datasets").glob("*.yaml"))}
+    return {
+        name: _validated(
+            Dataset,
+            merged(read_yaml(files[name]) if name in files else {}, patches.get(name, {})),
+            f"datasets/{name}.yaml",
+        )
+        for name in {**files, **patches}
+    }
+
+
 def named_run(name: str | None, config_file: Path | None, config_dir: Path, roots: Sequence[str] = ()) -> Run:
     """The run called `name`, as `segtrail plan` and `segtrail status` find it without Snakemake.
 
@@ -125,6 +132,18 @@ def named_run(name: str | None, config_file: Path | None, config_dir: Path, root
     `name`, as `--config run=smoke scale=smoke` does; beside a `config_file` only the run's name is set.
     `roots` are data roots laid over all that, as `acdc=/data/acdc`. Raises ConfigError as `load_run` does.
     """
+    return load_run(named_values(name, config_file, config_dir, roots), config_dir)
+
+
+def run_name(name: str | None, config_file: Path | None, config_dir: Path) -> str:
+    """The name of that run, for who reads its results alone: its data roots need not be there."""
+    return _validated(RunFile, named_values(name, config_file, config_dir), "config.yaml").run
+
+
+def named_values(
+    name: str | None, config_file: Path | None, config_dir: Path, roots: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the Snakefile would be given for the run called `name`."""
     values = read_yaml(config_dir / "config.yaml")
     if config_file is not None:
         values = merged(values, read_yaml(config_file))
@@ -139,7 +158,7 @@ def named_run(name: str | None, config_file: Path | None, config_dir: Path, root
         if not equals:
             raise ConfigError(f"--root {root}", expected="DATASET=FOLDER, as acdc=/data/acdc")
         values = merged(values, {"data": {dataset: path}})
-    return load_run(values, config_dir)
+    return values
 
 
 def _study_file(name: str, config_dir: Path) -> dict[str, Any]:

@@ -46,23 +46,33 @@ class Tally:
         return type(self)(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
 
     def nll(self, region: str) -> float:
-        """Mean −ln p_true in nats, p_true clipped from below (Mehrtash 2020, eq. 3). NaN without voxels."""
+        """Mean −ln p_true in nats, p_true clipped from below. NaN without voxels.
+
+        Source: Mehrtash 2020, §V.B, eq. 3.
+        """
         r = REGIONS.index(region)
         return _ratio(self.log_loss[r], self.n[r])
 
     def brier_sum(self, region: str) -> float:
-        """Mean over voxels of Σ_k (p_k − [y = k])², in [0, K]: eq. 4 of Mehrtash 2020 without its 1/K, which
-        their printed values do not contain. NaN without voxels."""
+        """Mean over voxels of Σ_k (p_k − [y = k])², in [0, K]. NaN without voxels.
+
+        Source: Mehrtash 2020, §V.B, eq. 4 without its 1/K, which the printed values do not contain.
+        """
         r = REGIONS.index(region)
         return _ratio(self.squared_error[r], self.n[r])
 
     def brier_mean(self, region: str) -> float:
-        """`brier_sum` / K, in [0, 1] (Mehrtash 2020, eq. 4 as written). NaN without voxels."""
+        """Mean over voxels of Σ_k (p_k − [y = k])² / K, in [0, 1]. NaN without voxels.
+
+        Source: Mehrtash 2020, §V.B, eq. 4 as written.
+        """
         return self.brier_sum(region) / len(self.reference)
 
     def ece_conf(self, region: str) -> float:
-        """Σ_b n_b/N |accuracy_b − confidence_b| over bins of confidence max_k p, in [0, 1] (Mehrtash 2020,
-        eq. 5). NaN without voxels."""
+        """Σ_b n_b/N |accuracy_b − confidence_b| over bins of confidence max_k p, in [0, 1]. NaN without voxels.
+
+        Source: Mehrtash 2020, §V.B, eq. 5.
+        """
         r = REGIONS.index(region)
         return _ratio(np.abs(self.bin_correct[r] - self.bin_confidence[r]).sum(), self.n[r])
 
@@ -74,13 +84,18 @@ class Tally:
         return count, self.bin_confidence[r] / divisor, self.bin_correct[r] / divisor
 
     def dice(self, k: int) -> float:
-        """2 TP / (2 TP + FP + FN) of class k, whole volume; 1 where reference and prediction are empty."""
+        """2 TP / (2 TP + FP + FN) of class k, whole volume; 1 where reference and prediction are empty.
+
+        Source: Dice 1945; Mehrtash 2020, §VI.D, names it without an equation.
+        """
         total = self.reference[k] + self.predicted[k]
         return float(2 * self.true_positive[k] / total) if total else 1.0
 
     def seg_entropy(self, k: int) -> float:
         """Mean binary entropy (nats, in [0, ln 2]) of p_k over the voxels predicted as segment k, whole
-        volume (Mehrtash 2020, eq. 7). NaN where nothing is predicted as k.
+        volume. NaN where nothing is predicted as k.
+
+        Source: Mehrtash 2020, §V.D, eq. 7.
 
         Raises:
             ValueError: for the background, which is no segment and is not tallied.
@@ -181,10 +196,12 @@ def tally_volume(
 def foreground_box(
     label: NDArray[np.uint8], spacing_zyx: tuple[float, float, float], in_plane_mm: float, slices: int
 ) -> NDArray[np.bool_]:
-    """The box of all foreground, widened and clipped to the image (Mehrtash 2020, §VI.D: 8 mm, 2 slices).
+    """The box of all foreground, widened and clipped to the image.
 
     One box around all segments together. In plane a voxel belongs when its centre lies within the outer
     faces of the tight box moved out by `in_plane_mm`; where that is a whole number of voxels, by so many.
+
+    Source: Mehrtash 2020, §VI.D (8 mm, 2 slices).
 
     Args:
         label: (Z, Y, X) classes, 0 the background.

@@ -32,8 +32,10 @@ class Correlation(NamedTuple):
 
 
 def case_percentiles(values: ArrayLike, lower: float = 2.5, upper: float = 97.5) -> Interval:
-    """Percentiles over cases, interpolated linearly: what Mehrtash 2020 prints as "95 % CI" (the widths of
-    its tables show that they are no intervals of a mean). NaN without cases."""
+    """Percentiles 2.5 and 97.5 over cases, interpolated linearly. NaN without cases.
+
+    Source: Mehrtash 2020, table II, "95% CI": the printed widths show that it is no interval of a mean.
+    """
     defined = _defined(values)
     if not len(defined):
         return Interval(NAN, NAN)
@@ -42,9 +44,11 @@ def case_percentiles(values: ArrayLike, lower: float = 2.5, upper: float = 97.5)
 
 
 def bootstrap_mean(values: ArrayLike, n: int, rng: np.random.Generator, confidence: float = 0.95) -> Interval:
-    """Percentile bootstrap interval of the mean over cases (Mehrtash 2020, §VI.E, with n = 100 resamples).
+    """Percentile bootstrap interval of the mean over cases.
 
     NaN with fewer than two cases: one case says nothing about its spread.
+
+    Source: Mehrtash 2020, §VI.E, with n = 100 resamples.
     """
     defined = _defined(values)
     if len(defined) < 2:
@@ -96,8 +100,10 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def logit_dice(dice: ArrayLike, clip: float) -> NDArray[np.float64]:
-    """ln(d / (1 − d)) of Dice clipped to [clip, 1 − clip], since it is infinite at 0 and 1 (Mehrtash 2020,
-    fig. 3, does not say how it treats those)."""
+    """ln(d / (1 − d)) of Dice clipped to [clip, 1 − clip], since it is infinite at 0 and 1.
+
+    Source: Mehrtash 2020, §VII, which does not say how it treats 0 and 1.
+    """
     d = np.clip(np.asarray(dice, dtype=float), clip, 1 - clip)
     return np.log(d / (1 - d))
 
@@ -107,6 +113,8 @@ def pearson(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Correlation
 
     r, p and interval are NaN with fewer than three pairs or where either side is constant; the interval also
     with three, where Fisher's z has no variance.
+
+    Source: Mehrtash 2020, figure 3 (r and its two-tailed p; no interval).
 
     Raises:
         ValueError: x and y of different lengths.

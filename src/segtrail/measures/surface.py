@@ -10,9 +10,10 @@ CELL_VOXELS = 3  # edge of the cells that share one first query
 def hd95(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: tuple[float, ...]) -> float:
     """95th percentile Hausdorff distance in mm: the larger of the two directed 95th percentiles.
 
-    MONAI's definition (Mehrtash 2020, suppl. table II, does not say which of several was used): a surface
-    voxel has a face neighbour outside the mask or lies on the image's border; distances go from voxel centre
-    to voxel centre; percentiles are interpolated linearly.
+    A surface voxel has a face neighbour outside the mask or lies on the image's border; distances go from
+    voxel centre to voxel centre; percentiles are interpolated linearly.
+
+    Source: MONAI's definition; Mehrtash 2020, §VI.D and suppl. table II, does not say which of several it is.
 
     Args:
         a, b: masks of one shape, 2D or 3D.
