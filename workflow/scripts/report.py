@@ -4,8 +4,11 @@ from segtrail.joblog import job
 from segtrail.runs.making import making
 
 with job(snakemake.log[0]), making(snakemake):
+    from pathlib import Path
+
     from segtrail.layout import Layout
     from segtrail.studies.report import write_report
+    from segtrail.trail import Trails
 
     layout = Layout.load(snakemake.config)
-    write_report(layout.run, layout.results, snakemake.output[0])
+    write_report(layout, Trails(layout.tree), Path("config"), Path(snakemake.output[0]))
