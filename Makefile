@@ -8,7 +8,16 @@ BIN := $(VENV)/bin
 STUDIES := $(notdir $(basename $(wildcard config/studies/*.yaml)))
 VALIDATOR := $(VENV)-validator/.installed
 
-.PHONY: reproduce figures test test-cluster lint lock clean
+# All that DVC tracks, from its remote or its cache; then what is left to do, which is nothing (docs/dvc.md).
+restore: $(INSTALLED)
+	@$(BIN)/dvc $$($(BIN)/dvc remote list | grep -q . && echo pull || echo checkout)
+	@$(BIN)/snakemake --dry-run --quiet rules progress
+
+# Locks that killed commands have left; refuses while one is at work.
+unlock: $(INSTALLED)
+	@$(BIN)/segtrail unlock
+
+.PHONY: reproduce figures restore unlock test test-cluster lint lock clean
 
 reproduce: $(INSTALLED)
 	@$(BIN)/snakemake --cores all --rerun-incomplete --quiet rules progress

@@ -98,33 +98,30 @@ class Layout:
         bad = [*listing.problems, *found.values()]
         records.stop_if_bad(bad, dataset, self.run.on_bad_subject)
 
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What a tree of this run says that it is, in run.json."""
+        run = self.run
+        kind = {"run": run.name, "phantom": run.phantom, "scale": run.scale}
+        return {**kind, "format": receipts.FORMAT}
+
     def claim_tree(self) -> None:
-        """Refuses a tree of another kind (phantom and real never share one) or of another version of segtrail."""
-        marker = self.tree / "run.json"
-        ours = {
-            "run": self.run.name,
-            "phantom": self.run.phantom,
-            "scale": self.run.scale,
-            "format": receipts.FORMAT,
-        }
-        if marker.exists():
-            theirs = read_json(marker)
-            if theirs.get("format") != receipts.FORMAT:
-                raise ConfigError(
-                    f"run = {self.run.name!r}: {self.tree} was made by another version of segtrail "
-                    f"(format {theirs.get('format', 0)})",
-                    expected=f"format {receipts.FORMAT}",
-                    remedy="give this run another name (config key `run`), remove the tree, or go on with that "
-                    "version",
-                )
-            if theirs != ours:
-                raise ConfigError(
-                    f"run = {self.run.name!r}: {self.tree} holds another kind of run: {theirs}",
-                    expected=str(ours),
-                    remedy="give this run another name (config key `run`) or remove the tree",
-                )
-        else:
-            write_json(marker, ours)
+        """Writes down what this tree is, once. Raises ConfigError as `stop_if_another`."""
+        self.stop_if_another()
+        if not (self.tree / "run.json").exists():
+            write_json(self.tree / "run.json", self.kind)
+
+    def stop_if_another(self) -> None:
+        """Raises ConfigError for a tree of another kind (phantom and real never share one) or of another
+        version of segtrail."""
+        theirs = kind_of(self.tree)
+        if theirs is not None and theirs != self.kind:
+            raise ConfigError(
+                f"run = {self.run.name!r}: {self.tree} holds another kind of run: {theirs}",
+                expected=str(self.kind),
+                remedy="give the configuration it was started with (--config FILE, --root DATASET=FOLDER), "
+                "give this run another name (config key `run`), or remove the tree",
+            )
 
     # --- cohorts ---------------------------------------------------------------------------------
 
@@ -168,6 +165,14 @@ class Layout:
     def test_chunks(self, study: str, cohort: str) -> list[str]:
         return [name for name in self.chunks(study, cohort) if name not in ("train", "val")]
 
+    def shown(self, study: str, figure: str) -> dict[str, list[str]]:
+        """cohort → posteriors, of the maps that a figure shows, and of those that it picks its cases by."""
+        chosen = self.run.studies[study]
+        drawn = chosen.figures[figure]
+        used = {chosen.predictors[name].posterior for name in drawn.predictors_used()}
+        posteriors = [name for name in self.posteriors(study) if name in used]
+        return {cohort: posteriors for cohort in chosen.cohorts if cohort in drawn.cohorts_shown()}
+
     def scans(self, study: str, cohort: str, chunk: str) -> list[Item]:
         """The subjects of one chunk with their files."""
         members = self.chunks(study, cohort)[chunk]
@@ -203,6 +208,23 @@ class Layout:
 
     def model_of(self, study: str, posterior: str) -> str:
         return self.run.studies[study].predictors[self.posteriors(study)[posterior][0]].model
+
+
+def kind_of(tree: Path) -> dict[str, Any] | None:
+    """What a tree is, by its run.json; None where nobody has said so. Raises ConfigError for a tree of
+    another version of segtrail."""
+    marker = tree / "run.json"
+    if not marker.exists():
+        return None
+    kind: dict[str, Any] = read_json(marker)
+    if kind.get("format") != receipts.FORMAT:
+        raise ConfigError(
+            f"{tree} was made by another version of segtrail (format {kind.get('format', 0)})",
+            expected=f"format {receipts.FORMAT}",
+            remedy="give this run another name (config key `run`), remove the tree, or go on with that "
+            "version",
+        )
+    return kind
 
 
 def part_of(chunk: str) -> str:

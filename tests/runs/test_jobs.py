@@ -39,6 +39,23 @@ def test_one_more_member_is_one_more_job():
     assert {job.name for job in more} - {job.name for job in few} == {"mehrtash2020/heart/train_ce_002"}
 
 
+def test_a_figure_waits_only_for_the_scans_and_maps_that_it_shows():
+    named = {job.name: job for job in jobs(smoke())}
+    assert named["mehrtash2020/figure_2"].after == ("mehrtash2020/collect",)
+    chunk = "mehrtash2020/heart/{}_test_000"
+    # One heart, by every method.
+    assert named["mehrtash2020/figure_S2"].after == (
+        "mehrtash2020/collect",
+        *(
+            chunk.format(name)
+            for name in ("preprocess", "measure_ce", "measure_ce_dropout_mc", "measure_dice")
+        ),
+        chunk.format("measure_dice_dropout_mc"),
+    )
+    # Figure 3 shows cases of the prostate alone, which this run leaves out; its points are measures.
+    assert named["mehrtash2020/figure_3"].after == ("mehrtash2020/collect",)
+
+
 def test_a_study_without_tables_has_no_job_for_them():
     with_tables, without = (
         {job.name for job in jobs(smoke(**patch))} for patch in ({}, {"tables": [], "claims": []})

@@ -1,13 +1,15 @@
-"""Tables as CSV, Markdown and LaTeX: what a reader sees of the cells."""
+"""Tables as CSV, Markdown, LaTeX and HTML: what a reader sees of the cells."""
 
 import csv
 import io
 import re
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 import synthetic
 
+from segtrail.runs.jobs import TABLE_FORMATS
 from segtrail.studies import cells, published, tables
 
 STUDY = synthetic.study()
@@ -26,7 +28,7 @@ def computed() -> pd.DataFrame:
 def folder(computed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     computed.to_csv(folder / "cells.csv", index=False)
-    outputs = [folder / f"{slug}.{suffix}" for slug in TABLES for suffix in ("csv", "md", "tex")]
+    outputs = [folder / f"{slug}.{suffix}" for slug in TABLES for suffix in TABLE_FORMATS]
     tables.write_tables(RUN, synthetic.NAME, folder / "cells.csv", outputs)
     return folder
 
@@ -105,9 +107,24 @@ def test_latex_text(text, expected):
 
 def test_phantoms_are_marked_in_every_format(computed, tmp_path):
     computed.to_csv(tmp_path / "cells.csv", index=False)
-    outputs = [tmp_path / f"table_II.{suffix}" for suffix in ("csv", "md", "tex")]
+    outputs = [tmp_path / f"table_II.{suffix}" for suffix in TABLE_FORMATS]
     tables.write_tables(synthetic.run(STUDY, phantom=True), synthetic.NAME, tmp_path / "cells.csv", outputs)
-    rows, markdown, latex = (path.read_text(encoding="utf-8") for path in outputs)
+    rows, markdown, latex, html = (path.read_text(encoding="utf-8") for path in outputs)
     assert all(line.startswith("phantom,") for line in rows.splitlines()[1:])
     assert markdown.startswith("# PHANTOM DATA, NOT A REPRODUCTION. Table II.")
     assert r"\caption{PHANTOM DATA, NOT A REPRODUCTION. Table II." in latex
+    assert "<h1>PHANTOM DATA, NOT A REPRODUCTION. Table II." in html
+
+
+def test_html_is_what_the_csv_holds(folder):
+    for slug in TABLES:
+        page = (folder / f"{slug}.html").read_text(encoding="utf-8")
+        found = ElementTree.fromstring(page[page.index("<table") : page.index("</table>") + len("</table>")])
+        lines = list(csv.reader(io.StringIO((folder / f"{slug}.csv").read_text(encoding="utf-8"))))
+        shown = [[cell.text or "" for cell in row.iter("td")] for row in found.find("tbody")]
+        assert shown == [line[3:] for line in lines[1:]]
+        assert [cell.text for cell in found.find("thead").iter("th")][2:] == lines[0][3:]
+        names = [cell.text for cell in found.find("tbody").iter("th") if cell.get("rowspan")]
+        assert names == [line[1] for line in lines[1:] if line[2] == "published"]
+        remarks = {re.sub("<.*?>", "", line) for line in page.splitlines() if line.startswith("<li>")}
+        assert len(remarks) >= len(TABLES[slug].notes)

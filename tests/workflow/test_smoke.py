@@ -192,6 +192,16 @@ def test_a_change_of_style_draws_figures_again_and_trains_nothing(heart, package
     assert heart.jobs(*HEART) == {"figure": 10, "report": 1, "all": 1}
 
 
+def test_a_figure_of_measures_needs_no_scan_map_or_weight(heart, package):
+    """As in a clone that has pulled results alone."""
+    shutil.rmtree(heart.folder / "results/smoke/scratch")
+    replace_in(package / "studies" / "segtrail.mplstyle", "lines.linewidth: 1.2", "lines.linewidth: 1.7")
+    assert heart.jobs("results/smoke/mehrtash2020/figures/figure_2.svg", *HEART) == {"figure": 1}
+    assert heart.jobs("results/smoke/mehrtash2020/figures/figure_S8.svg", *HEART) == {"figure": 1}
+    # A figure that shows maps makes them again, from the members that there are.
+    assert "train" not in heart.jobs(*HEART)
+
+
 def test_make_draws_the_figures_of_a_study(heart):
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, heart.folder / name)

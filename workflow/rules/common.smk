@@ -75,7 +75,7 @@ workflow.__class__ = KeysDecide
 def take_tree():
     """Called before the first job: two controllers never make one tree."""
     try:
-        CONTROLLER.take(config)
+        CONTROLLER.take(config, workflow.config_settings.overwrite_config)
         write_environment(LAYOUT.tree, Path("."))
     except SegtrailError as error:
         sys.exit(f"segtrail: the run cannot start\n{error}")
@@ -118,7 +118,6 @@ def chunks_of(study, pattern):
     return [
         pattern.format(
             kept=f"{TREE}/{study}/{cohort}",
-            scratch=f"{SCRATCH}/{study}/{cohort}",
             posterior=posterior,
             chunk=chunk,
         )

@@ -94,7 +94,9 @@ rule preprocess:
         population=population_of,
         key=key_of("preprocess"),
     output:
-        directory(f"{SCRATCH}/{{study}}/{{cohort}}/arrays/{{chunk}}"),
+        arrays=directory(f"{SCRATCH}/{{study}}/{{cohort}}/arrays/{{chunk}}"),
+        # Kept: in a clone without scratch nothing is prepared, and so trained, only to know who was there.
+        subjects=f"{TREE}/{{study}}/{{cohort}}/subjects/{{chunk}}.json",
     log:
         f"{TREE}/logs/{{study}}/{{cohort}}/preprocess_{{chunk}}.log",
     benchmark:

@@ -8,8 +8,8 @@ rule collect:
             wildcards.study, "{kept}/reliability/{posterior}/{chunk}.parquet"
         ),
         members=lambda wildcards: members_of(wildcards.study),
-        arrays=lambda wildcards: [
-            f"{SCRATCH}/{wildcards.study}/{cohort}/arrays/{chunk}"
+        subjects=lambda wildcards: [
+            f"{TREE}/{wildcards.study}/{cohort}/subjects/{chunk}.json"
             for cohort in RUN.studies[wildcards.study].cohorts
             for chunk in LAYOUT.chunks(wildcards.study, cohort)
         ],
@@ -161,10 +161,16 @@ rule figure:
     input:
         measures=f"{TREE}/{{study}}/measures.parquet",
         reliability=f"{TREE}/{{study}}/reliability.parquet",
-        maps=lambda wildcards: chunks_of(wildcards.study, "{scratch}/maps/{posterior}/{chunk}"),
+        # Of the cohorts alone whose scans it shows: curves are drawn anew without any array or map.
+        maps=lambda wildcards: [
+            f"{SCRATCH}/{wildcards.study}/{cohort}/maps/{posterior}/{chunk}"
+            for cohort, posteriors in LAYOUT.shown(wildcards.study, wildcards.figure).items()
+            for posterior in posteriors
+            for chunk in LAYOUT.test_chunks(wildcards.study, cohort)
+        ],
         arrays=lambda wildcards: [
             f"{SCRATCH}/{wildcards.study}/{cohort}/arrays/{chunk}"
-            for cohort in RUN.studies[wildcards.study].cohorts
+            for cohort in LAYOUT.shown(wildcards.study, wildcards.figure)
             for chunk in LAYOUT.test_chunks(wildcards.study, cohort)
         ],
         key=key_of("figure"),

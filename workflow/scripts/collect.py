@@ -9,4 +9,4 @@ with job(snakemake.log[0]), making(snakemake):
     concatenate(snakemake.input.measures, snakemake.output.measures)
     concatenate(snakemake.input.reliability, snakemake.output.reliability)
     collect_members(snakemake.input.members, snakemake.output.members)
-    collect_subjects(snakemake.input.arrays, snakemake.output.subjects)
+    collect_subjects(snakemake.input.subjects, snakemake.output.subjects)

@@ -32,7 +32,7 @@ OUTPUTS = {
     "index": ("data/{dataset}/subjects.csv", "data/{dataset}/rejected.csv"),
     "split": ("{study}/{cohort}/split.json",),
     "population": ("{study}/{cohort}/population.json",),
-    "preprocess": ("scratch/{study}/{cohort}/arrays/{chunk}",),
+    "preprocess": ("scratch/{study}/{cohort}/arrays/{chunk}", "{study}/{cohort}/subjects/{chunk}.json"),
     "train": (
         "{study}/{cohort}/members/{model}/{member}.safetensors",
         "{study}/{cohort}/members/{model}/{member}.csv",
@@ -141,9 +141,17 @@ def _study(layout: Layout, study: str) -> Iterator[Job]:
     yield from (collect, cells, audit, job_of("claims", (collect.name,), study=study))
     if content.tables:
         yield job_of("tables", (cells.name,), study=study)
-    shown = [job.name for job in done if job.step == "preprocess" and job.of["chunk"] not in WHOLE]
     for figure in content.figures:
-        yield job_of("figure", (collect.name, *shown, *of["measure"]), study=study, figure=figure)
+        yield job_of("figure", (collect.name, *_shown(layout, study, figure)), study=study, figure=figure)
+
+
+def _shown(layout: Layout, study: str, figure: str) -> Iterator[str]:
+    """The jobs whose arrays and maps a figure shows."""
+    for cohort, posteriors in layout.shown(study, figure).items():
+        for chunk in layout.test_chunks(study, cohort):
+            place = {"study": study, "cohort": cohort, "chunk": chunk}
+            yield job_name("preprocess", **place)
+            yield from (job_name("measure", **place, posterior=posterior) for posterior in posteriors)
 
 
 def _cohort(layout: Layout, study: str, cohort: str) -> Iterator[Job]:

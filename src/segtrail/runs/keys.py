@@ -1,4 +1,4 @@
-"""Keys: what each job of a run should be made from, by the configuration, the scans and the code there are now.
+"""Keys: what each job of a run should be made from, by the configuration, scans and code that there are now.
 
 A key hashes everything that shapes a job's outputs and nothing else: the values of the configuration that it
 reads, the seed, its code, the scans and files that it reads itself, and the keys of the jobs whose outputs it
@@ -27,6 +27,7 @@ class Keys:
     """The keys of all jobs of a run, in the clone that is the working directory."""
 
     layout: Layout
+    _configs: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
     _made_from: dict[str, dict[str, Any]] = field(default_factory=dict)
     _keys: dict[str, str | None] = field(default_factory=dict)
 
@@ -52,11 +53,11 @@ class Keys:
         drawn yet.
 
         Where a phantom's scans are not there but what was made of them is, as in a clone that holds results
-        only, `data` is taken from the job's receipt; the phantom's own key tells whether it is still the same.
+        only, `data` is taken from the job's receipt; the phantom's own key tells whether it is still so.
         """
         if name not in self._made_from:
             job = self.jobs[name]
-            made_from = own(self.layout, job) | {
+            made_from = own(self.layout, job, self._config(job)) | {
                 "code": code_of(job),
                 "after": {before: self.key(before) for before in job.after},
             }
@@ -65,17 +66,29 @@ class Keys:
             self._made_from[name] = made_from
         return self._made_from[name]
 
+    def _config(self, job: Job) -> dict[str, Any]:
+        """What `config_of` gives, once for all members of a model."""
+        place = (job.step, *(value for name, value in job.of.items() if name != "member"))
+        if place not in self._configs:
+            self._configs[place] = config_of(self.layout, job)
+        return self._configs[place]
 
-def own(layout: Layout, job: Job) -> dict[str, Any]:
-    """What a job is made from, but for its code and the jobs before it."""
+
+def own(layout: Layout, job: Job, config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a job is made from, but for its code and the jobs before it; `config` where it is known."""
     return {
         "step": job.step,
         "of": job.of,
-        "config": CONFIG[job.step](layout, **job.of),
+        "config": config_of(layout, job) if config is None else config,
         "seed": layout.run.seed if job.step in SEEDED else None,
         "data": _data(layout, job),
         "files": {str(path): sha256_of_file(path) for path in files_of(job)},
     }
+
+
+def config_of(layout: Layout, job: Job) -> dict[str, Any]:
+    """The values of the configuration that a job reads; those of two members differ in nothing."""
+    return CONFIG[job.step](layout, **job.of)
 
 
 @cache
@@ -149,9 +162,7 @@ def _population(layout: Layout, study: str, cohort: str) -> dict[str, Any]:
 
 
 def _preprocess(layout: Layout, study: str, cohort: str, chunk: str) -> dict[str, Any]:
-    # The order of the subjects is that of the arrays, and so of the batches.
-    subjects = [f"{dataset}/{subject}" for dataset, subject in layout.chunks(study, cohort)[chunk]]
-    return {**layout.run.studies[study].cohorts[cohort].prepared_by(), "subjects": subjects}
+    return layout.run.studies[study].cohorts[cohort].prepared_by()
 
 
 def _train(layout: Layout, study: str, cohort: str, model: str, member: str) -> dict[str, Any]:
@@ -238,16 +249,20 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
     if expected["code"] != found["code"]:
         told.append("its code")
     for part, words in (("data", "the scans of {}"), ("files", "{}"), ("after", "what the job {} made")):
-        was, now = found[part], expected[part]
-        if was is not None and now is not None:
-            told += [words.format(name) for name in {**was, **now} if _told(was, now, name)]
+        told += [words.format(name) for name in differing(expected[part], found[part])]
     return [text.replace(" : ", ": ") for text in told]
 
 
-def _told(was: Mapping[str, str | None], now: Mapping[str, str | None], name: str) -> bool:
-    if name not in was or name not in now:
-        return True
-    return None not in (was[name], now[name]) and was[name] != now[name]
+def differing(expected: Mapping[str, str | None] | None, found: Mapping[str, str | None] | None) -> list[str]:
+    """The names that only one has, or whose hashes differ; what is None is not known."""
+    if expected is None or found is None:
+        return []
+    both = {name: (found[name], expected[name]) for name in found if name in expected}
+    return [
+        name
+        for name in {**found, **expected}
+        if name not in both or (None not in both[name] and both[name][0] != both[name][1])
+    ]
 
 
 def _unequal(was: Any, now: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

@@ -32,15 +32,15 @@ def collect_members(weights: Iterable[str | Path], out: str | Path) -> None:
     write_parquet(pa.Table.from_pylist(rows), out)
 
 
-def collect_subjects(folders: Iterable[str | Path], out: str | Path) -> None:
+def collect_subjects(manifests: Iterable[str | Path], out: str | Path) -> None:
     """One row per subject of each cohort; `excluded` says why a subject was left out, '' if it was not.
 
-    `folders` lie at <cohort>/arrays/<chunk> and hold the manifest that preprocessing wrote.
+    `manifests` lie at <cohort>/subjects/<chunk>.json and are what preprocessing wrote.
     """
     rows = [
-        {"cohort": folder.parents[1].name, **subject}
-        for folder in map(Path, folders)
-        for subject in read_json(folder / "manifest.json")["subjects"]
+        {"cohort": path.parents[1].name, **{name: subject[name] for name in SUBJECT_COLUMNS[1:]}}
+        for path in map(Path, manifests)
+        for subject in read_json(path)["subjects"]
     ]
     schema = pa.schema([(name, pa.string()) for name in SUBJECT_COLUMNS])
     write_parquet(pa.Table.from_pylist(rows, schema), out)
