@@ -125,3 +125,12 @@ def test_merged_replaces_lists_and_merges_mappings():
 def test_the_documentation_of_the_configuration_is_up_to_date():
     written = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
     assert written == markdown(), "run: python -m segtrail.config.describe > docs/config.md"
+
+
+def test_two_entries_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("rows:\n  Heart: {a: 1}\n  Heart: {a: 2}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"(?s)a second 'Heart'.*line 3"):
+        read_yaml(path)
+    path.write_text("base: &base {a: 1, b: 1}\nother: {<<: *base, a: 2}\n", encoding="utf-8")
+    assert read_yaml(path)["other"] == {"a": 2, "b": 1}

@@ -214,10 +214,23 @@ def _absent_cohorts(cohorts: dict[str, Any], wanted: RunFile, roots: dict[str, P
     return absent
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """The safe loader, which by itself would silently take the last of two equal keys."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"a second {key.value!r}", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping, by the safe loader."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError as error:
         raise ConfigError(
             "no such file", file=path, remedy="start the command in the clone's root"
