@@ -8,15 +8,6 @@ BIN := $(VENV)/bin
 STUDIES := $(notdir $(basename $(wildcard config/studies/*.yaml)))
 VALIDATOR := $(VENV)-validator/.installed
 
-# All that DVC tracks, from its remote or its cache; then what is left to do, which is nothing (docs/dvc.md).
-restore: $(INSTALLED)
-	@$(BIN)/dvc $$($(BIN)/dvc remote list | grep -q . && echo pull || echo checkout)
-	@$(BIN)/snakemake --dry-run --quiet rules progress
-
-# Locks that killed commands have left; refuses while one is at work.
-unlock: $(INSTALLED)
-	@$(BIN)/segtrail unlock
-
 .PHONY: reproduce figures restore unlock test test-cluster lint lock clean
 
 reproduce: $(INSTALLED)
@@ -28,6 +19,15 @@ figures: $(INSTALLED)
 	@[ -n "$(filter $(STUDIES),$(STUDY))" ] || { echo "make figures STUDY=… needs one of: $(STUDIES)" >&2; exit 2; }
 	@$(BIN)/snakemake $(STUDY)_figures --cores all --quiet rules progress \
 		$(if $(RUN)$(SCALE),--config $(if $(RUN),run=$(RUN)) $(if $(SCALE),scale=$(SCALE)))
+
+# All that DVC tracks, from its remote or its cache; then what is left to do, which is nothing (docs/dvc.md).
+restore: $(INSTALLED)
+	@$(BIN)/dvc $$($(BIN)/dvc remote list | grep -q . && echo pull || echo checkout)
+	@$(BIN)/snakemake --dry-run --quiet rules progress
+
+# Locks that killed commands have left; refuses while one is at work.
+unlock: $(INSTALLED)
+	@$(BIN)/segtrail unlock
 
 test: $(INSTALLED) $(VALIDATOR)
 	$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/cluster

@@ -17,6 +17,8 @@ ConfigFile = Annotated[
 Roots = Annotated[list[str] | None, typer.Option(help="a data root of the run, as acdc=/data/acdc")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets that DVC tracks.")
+app.add_typer(data_app, name="data")
 
 
 @app.callback()
@@ -116,6 +118,30 @@ def status(
 
 
 @app.command()
+def verify(
+    run: RunName = None,
+    config: ConfigFile = None,
+    root: Roots = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: every artifact")] = False,
+) -> None:
+    """Hashes every artifact of a run: is it what its job left, made from the configuration, code and scans of
+    now? Exit status 1 where anything is stale, edited or foreign. Writes nothing."""
+    from .runs.verify import verify as found_in
+    from .runs.verify_screen import show, watched
+
+    try:
+        with watched() as watch:
+            found = found_in(run, config, root or [], watch)
+    except SegtrailError as error:
+        _stop(error)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        show(found)
+    raise typer.Exit(0 if found.right else 1)
+
+
+@app.command()
 def plan(
     run: RunName = None,
     config: ConfigFile = None,
@@ -190,6 +216,124 @@ def audit(
             show(name, found)
     violated = any(finding.status == "violated" for found in findings.values() for finding in found)
     raise typer.Exit(1 if run is not None and violated else 0)
+
+
+@app.command()
+def export(
+    ro_crate: Annotated[Path, typer.Option(help="a folder that is empty or not there, or a new .zip")],
+    run: RunName = None,
+    config: ConfigFile = None,
+    root: Roots = None,
+    agent: Annotated[
+        str | None, typer.Option(help="who ran it: 'Name' or 'Name <https://orcid.org/…>'")
+    ] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="pack the members' weights too")] = False,
+) -> None:
+    """Writes a finished run as an RO-Crate: results, receipts, workflow, configuration; never a scan."""
+    from .config import named_run
+    from .layout import Layout
+    from .runs.crate import export as write
+
+    try:
+        layout = Layout(named_run(run, config, Path("config"), root or []))
+        size = write(layout, ro_crate, config=config, agent=agent, weights=weights)
+    except SegtrailError as error:
+        _stop(error)
+    typer.echo(f"{ro_crate}: {size / 2**20:.1f} MiB")
+    if agent is None:
+        typer.echo("it does not say who ran it: --agent 'Name <https://orcid.org/…>' does")
+
+
+@app.command()
+def trail(
+    study: Annotated[str, typer.Argument(help="a study of the run, as mehrtash2020")],
+    table: Annotated[str, typer.Argument(help="as the published CSV calls it, as 'Table II'")],
+    row: Annotated[str, typer.Argument(help="as 'Heart (EN L_DSC)'")],
+    column: Annotated[str, typer.Argument(help="as NLL")],
+    run: RunName = None,
+    config: ConfigFile = None,
+    results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: all of it")] = False,
+) -> None:
+    """Prints where one number comes from: its value, formula and printed counterpart, and the chain from the
+    measures down to the hashes of the scans, with seeds, configuration, code and environment."""
+    from .config import run_name
+    from .trail import Trails
+    from .trail.show import show
+
+    try:
+        name = run_name(run, config, Path("config"))
+        found = Trails(results / name).cell(study, table, row, column)
+        if as_json:
+            _print_json(found.as_dict())
+        else:
+            show(found)
+    except SegtrailError as error:
+        _stop(error)
+
+
+@data_app.command("add")
+def data_add(
+    dataset: Annotated[
+        str, typer.Argument(help="a name under config/datasets, or of config.yaml's datasets")
+    ],
+    root: Annotated[Path, typer.Argument(help="the folder that holds the data set as distributed")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="processes; one per core if left out")] = None,
+) -> None:
+    """Tracks a data set with DVC, at data/DATASET, once it is in order; sets its root, and brings dvc.yaml up
+    to date. Exit status 1 where the pipeline would refuse it."""
+    from .config import known_datasets
+    from .data.check import check_dataset
+    from .data.summary import show
+    from .runs.tracked import add, stop_if_not_addable
+
+    try:
+        known = known_datasets(read_yaml(Path("config/config.yaml")).get("datasets") or {}, Path("config"))
+        if dataset not in known:
+            raise ConfigError(f"DATASET = {dataset!r}", expected=f"one of: {', '.join(sorted(known))}")
+        stop_if_not_addable(dataset, root)
+        report = check_dataset(root, known[dataset], jobs or len(os.sched_getaffinity(0)))
+        show(dataset, report)
+        if report.problems:
+            raise typer.Exit(1)
+        told = add(dataset, root)
+    except SegtrailError as error:
+        _stop(error)
+    for line in told:
+        typer.echo(line)
+
+
+@app.command()
+def stages(
+    check: Annotated[
+        bool, typer.Option("--check", help="write nothing; exit status 1 where it is not up to date")
+    ] = False,
+) -> None:
+    """Writes dvc.yaml: one stage for each study of config/config.yaml, and one for the report."""
+    from .config import named_run
+    from .runs import stages
+
+    try:
+        run = named_run(None, None, Path("config"))
+        if check:
+            stages.check(run)
+        else:
+            typer.echo("dvc.yaml: written" if stages.write(run) else "dvc.yaml: up to date")
+    except SegtrailError as error:
+        _stop(error)
+
+
+@app.command()
+def unlock(run: RunName = None, config: ConfigFile = None) -> None:
+    """Removes the locks that killed commands have left, Snakemake's and DVC's; refuses while one works."""
+    from .config import run_name
+    from .runs.unlock import unlock as remove_locks
+
+    try:
+        remove_locks(Path("results") / run_name(run, config, Path("config")))
+    except SegtrailError as error:
+        _stop(error)
+    typer.echo("unlocked")
 
 
 def _described(name: str, root: Path) -> Dataset:

@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# What these hold is hashed by value (the configuration) or shapes no number (errors, file handling, logs).
-NEUTRAL = {"__init__", "config", "errors", "files", "joblog", "layout", "receipts", "source", "cli"}
+# What these hold is hashed by value (the configuration, what each job is of) or shapes no number (errors,
+# file handling, logs, receipts).
+NEUTRAL = {"__init__", "config", "errors", "files", "joblog", "layout", "receipts", "runs", "source", "cli"}
 
 
 def code_hash(*modules: str) -> str:
@@ -27,10 +28,16 @@ def script_hash(script: Path) -> str:
 
 
 def changed_since(file: Path) -> bool:
-    """Whether anything of this package, or of the scripts in the working directory, is newer than `file`."""
+    """Whether anything of this package, or of the scripts in the working directory, came after `file`."""
     then = file.stat().st_mtime_ns
     scripts = Path("workflow/scripts").glob("*.py")
-    return any(path.stat().st_mtime_ns > then for path in (*PACKAGE.rglob("*.*"), *scripts))
+    return any(_put(path) > then for path in (*PACKAGE.rglob("*.*"), *scripts))
+
+
+def _put(path: Path) -> int:
+    """When a file's content came there, in ns; a copy may keep the time of writing of what it copies."""
+    stat = path.stat()
+    return max(stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def _hash(modules: Iterable[Path], text: str = "") -> str:

@@ -43,6 +43,7 @@ def receipt(layout: Layout, keys: Keys, job: Job, made: list[str]) -> dict:
         "rule": job.rule,
         "key": keys.key(job.name),
         "made_from": keys.made_from(job.name),
+        "read": {},
         "scans": {name: read_json(path)["files"] for name, path in records_of(layout, job).items()},
         "outputs": receipts.contents(layout.tree, made),
         "environment": ENVIRONMENT,

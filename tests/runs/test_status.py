@@ -537,11 +537,14 @@ def test_outside_a_clone_it_says_so(tmp_path, monkeypatch):
 
 
 def test_a_tree_of_another_kind_of_run_is_refused(tree):
-    write_json(tree.folder / "run.json", {"run": "smoke", "phantom": False, "scale": "paper"})
+    tree.layout.claim_tree()
+    status(tree.layout)
+    write_json(tree.folder / "run.json", tree.layout.kind | {"phantom": False, "scale": "paper"})
     with pytest.raises(ConfigError, match="--config FILE"):
         status(tree.layout)
     write_json(tree.folder / "run.json", {"run": "smoke", "phantom": True, "scale": "smoke"})
-    status(tree.layout)
+    with pytest.raises(ConfigError, match="another version of segtrail"):
+        status(tree.layout)
 
 
 def test_a_run_is_asked_about_as_it_was_started(clone, tmp_path):

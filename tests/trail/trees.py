@@ -68,6 +68,7 @@ def finish(layout: Layout, changed: str = "", excluded: str = "") -> None:
             "rule": job.rule,
             "key": keys[job.name],
             "made_from": made_from,
+            "read": {},
             "scans": {name: read_json(record)["files"] for name, record in records_of(layout, job).items()},
             "outputs": contents(layout.tree, [name for name in made if "/posteriors/" not in name]),
             "environment": ENVIRONMENT,

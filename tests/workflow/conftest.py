@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "environment.yml")  # environment.yml: the rules name it
+SMOKE = ("--cores", "2", "--config", "run=smoke", "scale=smoke")
+# One cohort is enough where it is not about the whole.
+HEART = (*SMOKE, "cohorts=[heart]")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,27 @@ def package(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def clone(tmp_path) -> Clone:
     return new_clone(tmp_path / "clone")
+
+
+# For tests of the group `smoke`: one worker makes each once.
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Clone:
+    clone = new_clone(tmp_path_factory.mktemp("smoke") / "clone")
+    clone.snakemake(*SMOKE)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def finished_heart(tmp_path_factory) -> Clone:
+    clone = new_clone(tmp_path_factory.mktemp("heart") / "clone")
+    clone.snakemake(*HEART)
+    return clone
+
+
+@pytest.fixture
+def heart(finished_heart, tmp_path) -> Clone:
+    """A finished run of the heart cohort, for a test to change."""
+    return Clone(shutil.copytree(finished_heart.folder, tmp_path / "clone"))
 
 
 @pytest.fixture(scope="session", autouse=True)

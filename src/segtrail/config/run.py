@@ -80,8 +80,8 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
             raise ConfigError(
                 f"data.{name}: {root} is not a folder",
                 expected=f"the root of the data set {name} as distributed",
-                remedy=f"fetch it (dvc pull {root}, where DVC tracks it), correct the path, or set it to null "
-                "to work on a phantom",
+                remedy=f"fetch it (dvc pull {root}, where DVC tracks it), correct the path, or set it to "
+                "null to work on a phantom",
             )
     files = {name: _study_file(name, config_dir) for name in wanted.studies}
     cohorts = {cohort for content in files.values() for cohort in content.get("cohorts", {})}

@@ -28,8 +28,9 @@ class Controller:
         self.lock = tree / "controller.lock"
         self._handle: int | None = None  # while it is open the lock is held
 
-    def take(self, config: dict[str, Any]) -> None:
-        """Takes the tree until this process ends, and writes who makes it of which configuration.
+    def take(self, config: dict[str, Any], given: dict[str, Any] | None = None) -> None:
+        """Takes the tree until this process ends, and writes who makes it of which configuration; `given` is
+        the part of it that the command laid over config/config.yaml.
 
         Raises ArtifactError naming who has it, SegtrailError where the file system knows no locks.
         """
@@ -45,6 +46,7 @@ class Controller:
             "pid": os.getpid(),
             "started": datetime.now().astimezone().isoformat(timespec="seconds"),
             "config": config,
+            "given": given or {},
         }
         write_json(self.about, about)
 

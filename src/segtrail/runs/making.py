@@ -18,7 +18,7 @@ from ..files import read_json, sha256_of, write_json
 from ..layout import Layout
 from ..source import changed_since
 from .jobs import job_of
-from .keys import code_of, differences, own
+from .keys import code_of, differences, own, records_of
 
 SHOWN = 5  # differences told
 
@@ -35,9 +35,8 @@ def making(snakemake: Any) -> Iterator[None]:
     job = job_of(planned["step"], tuple(planned["after"]), **planned["of"])
     receipts.path(tree, job.name).unlink(missing_ok=True)
     before = {name: _receipt(tree, name, key) for name, key in planned["after"].items()}
-    started = receipts.environment_path(tree)
     made_from = own(layout, job) | {
-        "code": code_of(job) if changed_since(started) else planned["code"],
+        "code": code_of(job) if changed_since(receipts.settled_path(tree)) else planned["code"],
         "after": {name: one["key"] for name, one in before.items()},
     }
     if found := differences(made_from, planned):
@@ -57,8 +56,10 @@ def making(snakemake: Any) -> Iterator[None]:
         "rule": snakemake.rule,
         "key": sha256_of(made_from),
         "made_from": made_from,
+        "read": {name: receipts.content_of(one) for name, one in before.items()},
+        "scans": {name: read_json(path)["files"] for name, path in records_of(layout, job).items()},
         "outputs": receipts.contents(tree, artifacts, hashed=job.step != "sample"),
-        "environment": read_json(started),
+        "environment": read_json(receipts.environment_path(tree)),
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - began, 1),
     }
@@ -66,7 +67,7 @@ def making(snakemake: Any) -> Iterator[None]:
 
 
 def is_data(path: str) -> bool:
-    """Whether a path below results/<run> is a drawn scan or a record: what these are their content decides."""
+    """Whether a path below results/<run> is a drawn scan or a record: their content decides what they are."""
     parts = path.split("/")
     return parts[0] == "data" and parts[2] in ("phantom", "records")
 
@@ -107,7 +108,10 @@ def _check_inputs(inputs: Iterable[str], tree: Path, before: Mapping[str, Any], 
             continue
         if artifact not in made:
             raise ArtifactError(
-                "no receipt tells what it is", file=path, remedy=f"rm -r {path}, and run the same command again"
+                "no receipt tells what it is",
+                file=path,
+                remedy=f"rm -r {path}, and run the same command again",
             )
         for file, entry in made[artifact].items():
-            receipts.stop_if_changed(tree, file, entry, hashed=not (lazily and file.startswith("scratch/")))
+            hashed = not (lazily and file.startswith("scratch/"))
+            receipts.stop_if_changed(tree, file, entry, hashed, folder=None if file == artifact else path)

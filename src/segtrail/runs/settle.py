@@ -1,11 +1,11 @@
 """Before the DAG is built: each artifact is held to its receipt, and times are put in order.
 
-Snakemake looks at times alone. In a clone, after a checkout of another revision or with .snakemake lost, times
-say nothing, and keys do. So at each start
+Snakemake looks at times alone. In a clone, after a checkout of another revision or with .snakemake lost,
+times say nothing, and keys do. So at each start
 
 - the key of each job is written to `keys/<job>.json`, an input of its rule, unless it stands there already;
 - of a job whose outputs are not of that key, the key file is made younger than the outputs: it is done again;
-- outputs that are right are made younger than what they were made from: nothing is done again;
+- outputs that are right are made as young as what they were made from: nothing is done again;
 - a kept artifact that is not what its receipt says stops the run: it was edited or damaged.
 
 A dry run does the same; nothing but times and key files changes.
@@ -19,15 +19,17 @@ from typing import Any
 
 from .. import receipts
 from ..errors import ArtifactError
-from ..files import read_json, sha256_of_file, write_json
+from ..files import json_text, read_json, write_json, write_text
 from ..layout import Layout
 from .jobs import Job, outputs
 from .keys import Keys, files_of, records_of
 
-# file → size, time and inode when it was hashed, and its sha256.
+# file → size, times and inode when it was hashed, and its sha256.
 CACHE = ".checked.json"
 SCRATCH = "scratch/"
+STAMP = ".snakemake_timestamp"  # Snakemake's: its time is that of the folder it lies in
 SHOWN = 3  # errors told in full
+SECOND = 1_000_000_000  # ns: some file systems keep no finer times
 
 
 def settle(layout: Layout) -> None:
@@ -38,27 +40,39 @@ def settle(layout: Layout) -> None:
     first job.
     """
     keys, tree = Keys.of(layout), layout.tree
+    write_text(receipts.settled_path(tree), "", flush=False)
     found = receipts.all_receipts(tree)
     stop_if_edited(tree, found)
-    newest: dict[str, int] = {}  # job → time of its newest output, 0 where none is there
+    outdated: set[str] = (
+        set()
+    )  # jobs that have read what was made anew since, with other bytes, and those after
+    newest: dict[str, int] = {}  # job → time of the newest of its outputs and of all that they were made from
     for name, job in keys.jobs.items():
-        made_from, key = keys.made_from(name), keys.key(name)
-        key_file = receipts.key_path(tree, name)
-        if not key_file.exists() or read_json(key_file) != made_from:
-            write_json(key_file, made_from)
-        made = [tree / path for path in outputs(layout, job)]
-        # A benchmark is an output to Snakemake, too.
-        products = [path for path in (*made, tree / "benchmarks" / f"{name}.tsv") if path.exists()]
-        if name in found and key is not None and found[name]["key"] == key:
-            before = [newest[one] for one in job.after] + [time_of(path) for path in _read_by(layout, job)]
-            oldest = min(map(time_of, products), default=0)
-            if max(before, default=0) > oldest:
-                oldest = _renew(products)
-            if time_of(key_file) > oldest:
-                os.utime(key_file, ns=(oldest, oldest))
-        elif products and time_of(key_file) <= max(map(time_of, products)):
-            os.utime(key_file)
-        newest[name] = max((time_of(path) for path in made if path.exists()), default=0)
+        key_file, text = receipts.key_path(tree, name), json_text(keys.made_from(name))
+        if not key_file.exists() or key_file.read_text(encoding="utf-8", errors="replace") != text:
+            write_text(key_file, text, flush=False)
+        made = [path for path in (tree / output for output in outputs(layout, job)) if path.exists()]
+        benchmark = tree / "benchmarks" / f"{name}.tsv"  # an output to Snakemake, too
+        products = [*made, benchmark] if benchmark.exists() else made
+        before = max(
+            [*(newest[one] for one in job.after), *map(time_read, _read_by(layout, job))],
+            default=0,
+        )
+        if name in found and (receipts.made_since(found[name], found) or outdated.intersection(job.after)):
+            outdated.add(name)
+        if name in found and found[name]["key"] == keys.key(name) and name not in outdated:
+            if before > min(map(time_made, products), default=before):
+                _renew(products, before)
+            oldest = min(map(time_made, products), default=before)
+            if time_read(key_file) > oldest:
+                _set_time(key_file, text, oldest)
+        elif products and time_read(key_file) <= (youngest := max(map(time_made, products))):
+            write_text(key_file, text, flush=False)  # now, by the clock that stamps files
+            if time_read(key_file) <= youngest:
+                _set_time(key_file, text, youngest + SECOND)
+        # Where an output is missing, Snakemake judges its job by the outputs of the jobs after it: those must
+        # not be older than what this one reads.
+        newest[name] = max([before, *map(time_read, made)])
 
 
 def _read_by(layout: Layout, job: Job) -> list[Path]:
@@ -66,21 +80,37 @@ def _read_by(layout: Layout, job: Job) -> list[Path]:
     return [path for path in (*files_of(job), *records_of(layout, job).values()) if path.exists()]
 
 
-def _renew(products: Iterable[Path]) -> int:
-    """Touches outputs as Snakemake does; returns their new time."""
-    now = time.time_ns()
+def _renew(products: Iterable[Path], before: int) -> None:
+    """Touches outputs as Snakemake does: now, or as late as what they were made from, in ns."""
+    now = max(time.time_ns(), before)
     for path in products:
-        stamp = path / ".snakemake_timestamp"
-        if path.is_dir():
-            stamp.touch()
-        os.utime(stamp if path.is_dir() else path, ns=(now, now), follow_symlinks=False)
-    return now
+        carrier = path
+        if path.is_dir() and not path.is_symlink():
+            carrier = path / STAMP
+            carrier.touch()
+        try:
+            os.utime(carrier, ns=(now, now), follow_symlinks=False)
+        except PermissionError:
+            os.utime(carrier, follow_symlinks=False)  # another's, who lets us write: no other time can be set
 
 
-def time_of(path: Path) -> int:
+def _set_time(key_file: Path, text: str, ns: int) -> None:
+    """Written again, it is ours: nobody sets the time of another's file."""
+    write_text(key_file, text, flush=False)
+    os.utime(key_file, ns=(ns, ns))
+
+
+def time_made(path: Path) -> int:
     """When Snakemake believes that an output was made, in ns."""
-    stamp = path / ".snakemake_timestamp"
-    return (stamp if stamp.exists() else path).lstat().st_mtime_ns
+    stamp = path / STAMP
+    return (stamp if not path.is_symlink() and stamp.exists() else path).lstat().st_mtime_ns
+
+
+def time_read(path: Path) -> int:
+    """When Snakemake believes that an input was made, in ns: that of a link or of what it leads to."""
+    if not path.is_symlink():
+        return time_made(path)
+    return max(path.lstat().st_mtime_ns, time_made(path.resolve()))
 
 
 # --- what was edited ------------------------------------------------------------------------------
@@ -89,26 +119,28 @@ def time_of(path: Path) -> int:
 def stop_if_edited(tree: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises ArtifactError for kept artifacts that are not what their receipts say.
 
-    Files are hashed again only where size, time or inode differ from when they were hashed last.
+    Files are hashed again only where size, times or inode differ from when they were hashed last; what the
+    cache says against a file is not believed.
     """
-    cache = tree / CACHE
-    known: dict[str, list[Any]] = read_json(cache) if cache.exists() else {}
-    now: dict[str, list[Any]] = {}
-    edited = []
-    for receipt in found.values():
-        for file, entry in receipt["outputs"].items():
-            path = tree / file
-            if file.startswith(SCRATCH) or not path.exists():
-                continue
-            stat = path.stat()
-            state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-            old = known.get(file)
-            now[file] = old if old and old[:3] == state else [*state, sha256_of_file(path)]
-            if now[file][3] != entry["sha256"]:
-                told = f"sha256 {now[file][3]}"
-                edited.append(receipts.changed(path, f"sha256 {entry['sha256']}", told))
-    if now != known:
-        write_json(cache, now)
+    expected = {
+        file: entry["sha256"]
+        for receipt in found.values()
+        for file, entry in receipt["outputs"].items()
+        if not file.startswith(SCRATCH) and (tree / file).exists()
+    }
+    known, now = _cached(tree / CACHE), {file: _state(tree / file) for file in expected}
+    fresh = [file for file, sha256 in expected.items() if known.get(file) != [*now[file], sha256]]
+    hashed = dict(zip(fresh, receipts.hashes(tree / file for file in fresh), strict=True))
+    edited = [
+        receipts.changed(tree / file, f"sha256 {expected[file]}", f"sha256 {sha256}")
+        for file, sha256 in hashed.items()
+        if sha256 != expected[file]
+    ]
+    right = {
+        file: [*now[file], sha256] for file, sha256 in expected.items() if hashed.get(file, sha256) == sha256
+    }
+    if right != known:
+        write_json(tree / CACHE, right)
     if len(edited) == 1:
         raise edited[0]
     if edited:
@@ -118,3 +150,18 @@ def stop_if_edited(tree: Path, found: Mapping[str, Mapping[str, Any]]) -> None:
             + "\n\n".join(map(str, edited[:SHOWN]))
             + (more if len(edited) > SHOWN else "")
         )
+
+
+def _cached(cache: Path) -> dict[str, list[Any]]:
+    """What was hashed before; nothing where the cache is damaged."""
+    try:
+        known: dict[str, list[Any]] = read_json(cache)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _state(path: Path) -> list[int]:
+    """What differs where a file was written to; its content may be changed without its time of writing."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -28,7 +28,7 @@ from statistics import median
 from typing import Any
 
 from ..config import Run, load_run, named_run, read_yaml
-from ..errors import ArtifactError, ConfigError
+from ..errors import ArtifactError
 from ..files import read_json
 from ..layout import Layout
 from .jobs import Job, jobs
@@ -173,7 +173,7 @@ def status(layout: Layout) -> Status:
     Raises ConfigError if the tree holds another kind of run, ArtifactError for a damaged file under
     results/<run>/slurm, and what `jobs` raises.
     """
-    _stop_if_another_run(layout)
+    layout.stop_if_another()
     listed = jobs(layout)
     controller = _controller(layout.tree)
     # Records first, then SLURM, then files: a job that a record names was submitted before SLURM is asked,
@@ -209,17 +209,6 @@ def _judged(
             remade.add(job.name)
         found.append(progress)
     return found
-
-
-def _stop_if_another_run(layout: Layout) -> None:
-    marker = layout.tree / "run.json"
-    ours = {"run": layout.run.name, "phantom": layout.run.phantom, "scale": layout.run.scale}
-    if marker.exists() and (theirs := read_json(marker)) != ours:
-        raise ConfigError(
-            f"{layout.tree} holds another kind of run: {theirs}",
-            expected=str(ours),
-            remedy="give the configuration it was started with: --config FILE, --root DATASET=FOLDER",
-        )
 
 
 # --- what the files and SLURM say ----------------------------------------------------------------
