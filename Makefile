@@ -52,9 +52,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 # Of RO-Crates, for the tests; apart, because it wants an older library than ours.
-$(VALIDATOR): tests/runs/validator.lock
+$(VALIDATOR): tests/provenance/validator.lock
 	$(PYTHON) -m venv $(VENV)-validator
-	$(VENV)-validator/bin/pip install --quiet --disable-pip-version-check --requirement tests/runs/validator.lock
+	$(VENV)-validator/bin/pip install --quiet --disable-pip-version-check --requirement tests/provenance/validator.lock
 	@touch $@
 
 # The newest versions of what pyproject.toml names; the exact pin of torch is kept, and the index decides its build.

@@ -26,13 +26,13 @@ WAYS = ("one by one", "segtrail verify")
 
 def make(folder: Path) -> int:
     """Fills a clone at `folder`, the working directory, as a run would; returns how many artifacts it has."""
-    from segtrail import receipts
     from segtrail.config import named_run, read_yaml
     from segtrail.files import json_text
     from segtrail.layout import Layout
+    from segtrail.provenance import receipts
+    from segtrail.provenance.keys import Keys
+    from segtrail.provenance.making import is_data
     from segtrail.runs.jobs import outputs
-    from segtrail.runs.keys import Keys
-    from segtrail.runs.making import is_data
 
     for part in ("config", "workflow"):
         (folder / part).symlink_to(ROOT / part)
@@ -70,12 +70,12 @@ def make(folder: Path) -> int:
 
 def one_by_one() -> bool:
     """Each file: its job's receipt is read, its key made and compared, its content hashed."""
-    from segtrail import receipts
     from segtrail.config import named_run
     from segtrail.files import sha256_of, sha256_of_file
     from segtrail.layout import Layout
+    from segtrail.provenance import receipts
+    from segtrail.provenance.keys import Keys, code_of, own
     from segtrail.runs.jobs import outputs
-    from segtrail.runs.keys import Keys, code_of, own
 
     layout = Layout(named_run(None, Path("run.yaml"), Path("config")))
     keys, right = Keys.of(layout), True

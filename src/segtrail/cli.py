@@ -126,8 +126,8 @@ def verify(
 ) -> None:
     """Hashes every artifact of a run: is it what its job left, made from the configuration, code and scans of
     now? Exit status 1 where anything is stale, edited or foreign. Writes nothing."""
-    from .runs.verify import verify as found_in
-    from .runs.verify_screen import show, watched
+    from .provenance.verify import verify as found_in
+    from .provenance.verify_screen import show, watched
 
     try:
         with watched() as watch:
@@ -232,7 +232,7 @@ def export(
     """Writes a finished run as an RO-Crate: results, receipts, workflow, configuration; never a scan."""
     from .config import named_run
     from .layout import Layout
-    from .runs.crate import export as write
+    from .provenance.crate import export as write
 
     try:
         layout = Layout(named_run(run, config, Path("config"), root or []))
@@ -285,7 +285,7 @@ def data_add(
     from .config import known_datasets
     from .data.check import check_dataset
     from .data.summary import show
-    from .runs.tracked import add, stop_if_not_addable
+    from .tracking.datasets import add, stop_if_not_addable
 
     try:
         known = known_datasets(read_yaml(Path("config/config.yaml")).get("datasets") or {}, Path("config"))
@@ -311,7 +311,7 @@ def stages(
 ) -> None:
     """Writes dvc.yaml: one stage for each study of config/config.yaml, and one for the report."""
     from .config import named_run
-    from .runs import stages
+    from .tracking import stages
 
     try:
         run = named_run(None, None, Path("config"))
@@ -327,7 +327,7 @@ def stages(
 def unlock(run: RunName = None, config: ConfigFile = None) -> None:
     """Removes the locks that killed commands have left, Snakemake's and DVC's; refuses while one works."""
     from .config import run_name
-    from .runs.unlock import unlock as remove_locks
+    from .tracking.unlock import unlock as remove_locks
 
     try:
         remove_locks(Path("results") / run_name(run, config, Path("config")))

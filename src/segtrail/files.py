@@ -18,9 +18,10 @@ from .errors import ArtifactError
 def atomic(path: str | Path, size: int | None = None, flush: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
 
-    Without `flush`, which takes milliseconds, a power failure may leave it damaged: for what is written anew at
-    each start. After an exception the temporary file is removed and `path` is as it was. Raises ArtifactError where the
-    disk or the quota is full; `size`, in bytes, is then told as what was to be written.
+    Without `flush`, which takes milliseconds, a power failure may leave it damaged: for what is written anew
+    at each start. After an exception the temporary file is removed and `path` is as it was. Raises
+    ArtifactError where the disk or the quota is full; `size`, in bytes, is then told as what was to be
+    written.
     """
     path = Path(path)
     with needing_room(path, size):

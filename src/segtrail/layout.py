@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from . import receipts
 from .config import PART_NAMES, Cohort, Run, load_run
 from .data import phantoms, records
 from .data.items import Item
@@ -20,6 +19,7 @@ from .data.splits import split
 from .data.subject import Listing, Subject
 from .errors import ConfigError, DataError
 from .files import read_json, write_json
+from .provenance import receipts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # What these hold is hashed by value (the configuration, what each job is of) or shapes no number (errors,
 # file handling, logs, receipts).
-NEUTRAL = {"__init__", "config", "errors", "files", "joblog", "layout", "receipts", "runs", "source", "cli"}
+NEUTRAL = {"__init__", "config", "errors", "files", "joblog", "layout", "provenance", "runs", "source", "cli"}
 
 
 def code_hash(*modules: str) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from segtrail import config, receipts
+from segtrail import config
 from segtrail.files import sha256_of, write_json
+from segtrail.provenance import receipts
 from segtrail.studies.published import Printed, recipe
 
 ENVIRONMENT = {

@@ -13,7 +13,7 @@ from segtrail.config import results
 from segtrail.errors import ArtifactError, ConfigError
 from segtrail.files import read_json, sha256_of, sha256_of_file, write_json
 from segtrail.layout import Layout
-from segtrail.receipts import path
+from segtrail.provenance.receipts import path
 from segtrail.trail import Trail, Trails
 from segtrail.trail.formulas import DEFINED, formula
 

@@ -16,10 +16,10 @@ from segtrail.config import load_run, merged, read_yaml
 from segtrail.config.results import PatientsCell
 from segtrail.files import read_json, sha256_of, write_json, write_text
 from segtrail.layout import Layout
-from segtrail.receipts import FORMAT, contents, path
+from segtrail.provenance.keys import code_of, own, records_of
+from segtrail.provenance.making import is_data
+from segtrail.provenance.receipts import FORMAT, contents, path
 from segtrail.runs.jobs import Job, jobs, outputs
-from segtrail.runs.keys import code_of, own, records_of
-from segtrail.runs.making import is_data
 from segtrail.studies import published, schema
 
 ROOT = Path(__file__).parents[2]

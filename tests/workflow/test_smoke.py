@@ -18,34 +18,10 @@ from segtrail.layout import Layout
 from segtrail.runs.status import status
 from segtrail.trail import Trails
 
-from .conftest import ROOT, Clone, new_clone
-
-SMOKE = ("--cores", "2", "--config", "run=smoke", "scale=smoke")
-# One cohort is enough where it is not about the whole.
-HEART = (*SMOKE, "cohorts=[heart]")
+from .conftest import HEART, ROOT, SMOKE, Clone, new_clone
 
 # One worker makes each fixture once.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Clone:
-    clone = new_clone(tmp_path_factory.mktemp("smoke") / "clone")
-    clone.snakemake(*SMOKE)
-    return clone
-
-
-@pytest.fixture(scope="module")
-def finished_heart(tmp_path_factory) -> Clone:
-    clone = new_clone(tmp_path_factory.mktemp("heart") / "clone")
-    clone.snakemake(*HEART)
-    return clone
-
-
-@pytest.fixture
-def heart(finished_heart, tmp_path) -> Clone:
-    """A finished run of the heart cohort, for a test to change."""
-    return Clone(shutil.copytree(finished_heart.folder, tmp_path / "clone"))
 
 
 def test_every_published_value_has_a_cell_computed_or_with_a_reason(finished):

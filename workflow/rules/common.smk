@@ -8,12 +8,12 @@ from segtrail.audit.paper import check_published
 from segtrail.config import load_run
 from segtrail.errors import SegtrailError
 from segtrail.layout import Layout
-from segtrail.receipts import write_environment
+from segtrail.provenance.receipts import write_environment
 from segtrail.runs.controller import Controller, remove_dead_locks
 from segtrail.runs.jobs import TABLE_FORMATS, job_name, job_of
 from segtrail.runs.plan import Plan, posteriors_at_once
 from segtrail.runs.quantities import preprocess_threads
-from segtrail.runs.settle import settle
+from segtrail.provenance.settle import settle
 from segtrail.studies.captions import figure_texts, page_texts, study_texts
 from snakemake.settings.enums import RerunTrigger
 

@@ -1,7 +1,7 @@
 """A study's cells held to arithmetic; any violation fails the run."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.audit.table import write_audit

@@ -1,7 +1,7 @@
 """Every published number of a study beside ours."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout

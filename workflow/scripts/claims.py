@@ -1,7 +1,7 @@
 """Every claim of a study, supported or refused by our measures."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout

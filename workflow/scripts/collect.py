@@ -1,7 +1,7 @@
 """One table of all measures of a study, and what they come from: members and subjects."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.studies.collect import collect_members, collect_subjects, concatenate

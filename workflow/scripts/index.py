@@ -1,7 +1,7 @@
 """The records of one data set as two tables: its usable subjects, and what was refused and why."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.data.records import write_index

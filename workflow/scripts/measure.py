@@ -1,7 +1,7 @@
 """Rows of measures of one posterior for the subjects of one chunk."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout

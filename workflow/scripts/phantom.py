@@ -1,7 +1,7 @@
 """Draws one phantom data set in its distributed layout."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.data import phantoms, records

@@ -1,7 +1,7 @@
 """Mean and deviation of the training part's voxels, for a z-score over the population."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.data.preprocess import population_statistics

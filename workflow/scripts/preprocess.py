@@ -1,7 +1,7 @@
 """Subjects of one chunk to arrays ready to train on."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.data.preprocess import prepare_many

@@ -1,7 +1,7 @@
 """The page that shows published beside reproduced."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from pathlib import Path

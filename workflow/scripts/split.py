@@ -1,7 +1,7 @@
 """Writes down which subject is in which part of a cohort."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.files import write_json

@@ -1,7 +1,7 @@
 """A study's tables, published beside ours, as CSV, Markdown and LaTeX."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.layout import Layout

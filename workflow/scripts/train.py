@@ -1,7 +1,7 @@
 """Trains one member, or goes on where a killed job left off."""
 
 from segtrail.joblog import job
-from segtrail.runs.making import making
+from segtrail.provenance.making import making
 
 with job(snakemake.log[0]) as log, making(snakemake):
     from segtrail.data.prepared import load_folder

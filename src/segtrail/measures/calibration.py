@@ -69,7 +69,7 @@ class Tally:
         return self.brier_sum(region) / len(self.reference)
 
     def ece_conf(self, region: str) -> float:
-        """Σ_b n_b/N |accuracy_b − confidence_b| over bins of confidence max_k p, in [0, 1]. NaN without voxels.
+        """Σ_b n_b/N |accuracy_b − confidence_b| over bins of max_k p, in [0, 1]. NaN without voxels.
 
         Source: Mehrtash 2020, §V.B, eq. 5.
         """

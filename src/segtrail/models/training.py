@@ -356,8 +356,8 @@ def _kept(weights: Path, history: Path, folder: Path) -> tuple[Path, Path]:
 
 
 def _is_finished(weights: Path, history: Path, key: str, sums: Path) -> bool:
-    """Whether the files are those of the finished training of this key, and undamaged: a link has the bytes of
-    the file, also those that were damaged since."""
+    """Whether the files are those of the finished training of this key, and undamaged: a link has the bytes
+    of the file, also those that were damaged since."""
     if not (weights.exists() and history.exists() and sums.exists()):
         return False
     try:

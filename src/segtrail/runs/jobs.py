@@ -26,8 +26,8 @@ NAMES = {
     "figure": "{study}/{figure}",
     "report": "report",
 }
-# What a job of each rule makes, below results/<run>; a path without a suffix is a folder. `tables` and what is
-# drawn for a data set are told by `outputs`.
+# What a job of each rule makes, below results/<run>; a path without a suffix is a folder. `tables` and what
+# is drawn for a data set are told by `outputs`.
 OUTPUTS = {
     "index": ("data/{dataset}/subjects.csv", "data/{dataset}/rejected.csv"),
     "split": ("{study}/{cohort}/split.json",),
@@ -89,7 +89,7 @@ def jobs(layout: Layout) -> list[Job]:
 
 
 def outputs(layout: Layout, job: Job) -> list[str]:
-    """What a job makes, as paths below results/<run>; those in scratch/…/posteriors are deleted once measured."""
+    """What a job makes, as paths below results/<run>; posteriors are deleted once measured."""
     if job.step == "phantom":
         return [
             f"data/{job.of['dataset']}/{path}"

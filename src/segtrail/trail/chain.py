@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .. import receipts
 from ..config import Study
 from ..errors import ArtifactError
 from ..files import sha256_of
+from ..provenance import receipts
 from ..runs.jobs import NAMES, job_name
 from ..studies import schema
 from .words import Listing, Row, lists_of_step, rows_of_step

@@ -37,12 +37,11 @@ def draw(
 ) -> None:
     """Draws one figure of a study as `<study_dir>/figures/<name>.svg` and `.png`.
 
-    `study_dir` is `results/<run>/<study>`, with `measures.parquet` and `reliability.parquet`; of each cohort's
-    `maps/` and `arrays/` in `results/<run>/scratch/<study>` only `chunks` (cohort → names) are read if they are
-    given.
-    The same inputs give the same bytes. A panel that this run has no data for says so and why. Raises
-    ConfigError if the study has no figure `name`, ArtifactError if an input that the run should have
-    made is missing or damaged.
+    `study_dir` is `results/<run>/<study>`, with `measures.parquet` and `reliability.parquet`; of each
+    cohort's `maps/` and `arrays/` in `results/<run>/scratch/<study>` only `chunks` (cohort → names) are read
+    if they are given. The same inputs give the same bytes. A panel that this run has no data for says so and
+    why. Raises ConfigError if the study has no figure `name`, ArtifactError if an input that the run should
+    have made is missing or damaged.
     """
     figures = run.studies[study_id].figures
     if name not in figures:

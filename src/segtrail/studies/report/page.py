@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from ... import receipts
 from ...audit.paper import audit_paper, papers
 from ...audit.table import read_audit
 from ...config import Study
@@ -18,6 +17,7 @@ from ...config.audit import load_audit
 from ...errors import ArtifactError
 from ...files import write_text
 from ...layout import Layout
+from ...provenance import receipts
 from .. import published, schema
 from . import audited, claimed, numbers, ran, states, text, trails
 from .numbers import Cell, Place

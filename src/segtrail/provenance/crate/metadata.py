@@ -17,13 +17,13 @@ from urllib.parse import quote
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 
-from ... import receipts
 from ...config import read_yaml
 from ...config.run import PHANTOM_MARKER
 from ...errors import ConfigError
 from ...files import sha256_of_file
 from ...layout import Layout
-from ..jobs import Job, outputs
+from ...runs.jobs import Job, outputs
+from .. import receipts
 from .words import CONFIGURATION, encoding_format, marked, name_and_description, told
 
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"

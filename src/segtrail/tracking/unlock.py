@@ -7,7 +7,7 @@ from typing import Any
 import psutil
 
 from ..errors import SegtrailError
-from .controller import Controller, remove_dead_locks
+from ..runs.controller import Controller, remove_dead_locks
 
 RWLOCK = Path(".dvc/tmp/rwlock")
 

@@ -19,15 +19,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from segtrail import receipts, source
+from segtrail import source
 from segtrail.config import load_run, merged, read_yaml
 from segtrail.files import sha256_of_file, write_json
 from segtrail.layout import Layout
-from segtrail.runs import keys
+from segtrail.provenance import keys, receipts
+from segtrail.provenance.keys import Keys, records_of
+from segtrail.provenance.making import is_data, making
+from segtrail.provenance.settle import STAMP, settle
 from segtrail.runs.jobs import Job, outputs
-from segtrail.runs.keys import Keys, records_of
-from segtrail.runs.making import is_data, making
-from segtrail.runs.settle import STAMP, settle
 
 ROOT = Path(__file__).parents[2]
 STUDY = "mehrtash2020"

@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from .. import receipts
 from ..errors import ArtifactError
 from ..files import read_json, sha256_of, write_json
 from ..layout import Layout
+from ..runs.jobs import job_of
 from ..source import changed_since
-from .jobs import job_of
+from . import receipts
 from .keys import code_of, differences, own, records_of
 
 SHOWN = 5  # differences told

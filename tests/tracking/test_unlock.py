@@ -8,7 +8,7 @@ import pytest
 
 from segtrail.errors import SegtrailError
 from segtrail.runs.controller import Controller
-from segtrail.runs.unlock import unlock
+from segtrail.tracking.unlock import unlock
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import HEART, STUDY, edit, forget
 
-from segtrail import receipts
 from segtrail.files import read_json, write_json
-from segtrail.runs.keys import Keys, differences
+from segtrail.provenance import receipts
+from segtrail.provenance.keys import Keys, differences
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_how_jobs_are_named_planned_and_checked_is_in_no_key(finished, monkeypat
     before = finished.keys()
     package = shutil.copytree(source.PACKAGE, tmp_path / "segtrail")
     monkeypatch.setattr(source, "PACKAGE", package)
-    for module in ("jobs", "keys", "making", "settle"):
-        path = package / "runs" / f"{module}.py"
+    for module in ("runs/jobs", "provenance/keys", "provenance/making", "provenance/settle"):
+        path = package / f"{module}.py"
         path.write_text(f"{path.read_text(encoding='utf-8')}\nMORE = 1\n", encoding="utf-8")
     forget()
     assert finished.keys() == before

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made import HEART, STUDY, edit, flip
 
-from segtrail import receipts
 from segtrail.errors import ArtifactError
 from segtrail.files import read_json, write_json
+from segtrail.provenance import receipts
+from segtrail.provenance.settle import CACHE, time_made, time_read
 from segtrail.runs.jobs import outputs
-from segtrail.runs.settle import CACHE, time_made, time_read
 
 MEMBER = f"{HEART}/members/ce/000.safetensors"
 CELLS = f"{STUDY}/cells.csv"

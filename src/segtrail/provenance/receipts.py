@@ -15,9 +15,9 @@ A job writes one when it ends, `results/<run>/receipts/<job>.json`:
     environment   versions, lock and commit that the run was started with
     finished, seconds
 
-What a job should be made from stands beforehand in `results/<run>/keys/<job>.json` (`runs.keys`), an input of
-its rule. A job reads no artifact that is not what its receipt says, or that was made from something else
-(`runs.making`).
+What a job should be made from stands beforehand in `results/<run>/keys/<job>.json` (`provenance.keys`), an
+input of its rule. A job reads no artifact that is not what its receipt says, or that was made from something
+else (`provenance.making`).
 """
 
 import os
@@ -30,8 +30,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .errors import ArtifactError
-from .files import read_json, sha256_of, sha256_of_file, write_json
+from ..errors import ArtifactError
+from ..files import read_json, sha256_of, sha256_of_file, write_json
 
 FORMAT = 1
 LIBRARIES = ("torch", "monai", "numpy", "scipy", "pandas", "nibabel", "SimpleITK", "matplotlib", "snakemake")

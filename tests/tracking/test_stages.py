@@ -7,7 +7,7 @@ import yaml
 
 from segtrail.config import load_run, read_yaml
 from segtrail.errors import ConfigError
-from segtrail.runs import stages
+from segtrail.tracking import stages
 
 ROOT = Path(__file__).parents[2]
 

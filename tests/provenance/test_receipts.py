@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
-from segtrail import receipts
 from segtrail.errors import ArtifactError
 from segtrail.files import read_json, sha256_of, sha256_of_file, write_json
+from segtrail.provenance import receipts
 
 JOB = "study/heart/train_ce_000"
 

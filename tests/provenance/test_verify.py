@@ -8,12 +8,12 @@ import pytest
 from made import HEART, STUDY, edit, flip, forget
 from typer.testing import CliRunner
 
-from segtrail import receipts
 from segtrail.cli import app
 from segtrail.errors import ConfigError
 from segtrail.files import read_json, write_json
+from segtrail.provenance import receipts
+from segtrail.provenance.verify import verify
 from segtrail.runs.jobs import outputs
-from segtrail.runs.verify import verify
 
 MEMBER = f"{HEART}/members/ce/000.safetensors"
 CELLS = f"{STUDY}/cells.csv"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ... import receipts
 from ...errors import ArtifactError, ConfigError
 from ...files import atomic, atomic_folder, sha256_of_file, write_json
 from ...layout import Layout
+from .. import receipts
 from ..keys import Keys, differences
 from .words import CONFIGURATION
 

@@ -21,16 +21,16 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from .. import receipts
 from ..config import load_run, merged, named_values, read_yaml
 from ..errors import ArtifactError, ConfigError
 from ..files import read_json, sha256_of_file
 from ..layout import Layout, kind_of
-from .jobs import OUTPUTS, Job, job_of, outputs
+from ..runs.jobs import OUTPUTS, Job, job_of, outputs
+from ..runs.status import place
+from . import receipts
 from .keys import Keys, code_of, differences, differing, files_of
 from .making import is_data
 from .settle import CACHE, STAMP
-from .status import place
 
 RIGHT, STALE, EDITED, FOREIGN = STATES = ("right", "stale", "edited", "foreign")
 OTHER = "other"  # the place of what is of no study

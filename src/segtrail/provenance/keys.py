@@ -12,11 +12,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from .. import receipts
 from ..files import sha256_of, sha256_of_file
 from ..layout import Layout
+from ..runs.jobs import Job, jobs
 from ..source import script_hash
-from .jobs import Job, jobs
+from . import receipts
 
 SCRIPTS = Path("workflow/scripts")
 SEEDED = ("phantom", "train", "sample", "measure", "cells", "claims")

@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import receipts
 from ..errors import ArtifactError
 from ..files import json_text, read_json, write_json, write_text
 from ..layout import Layout
-from .jobs import Job, outputs
+from ..runs.jobs import Job, outputs
+from . import receipts
 from .keys import Keys, files_of, records_of
 
 # file → size, times and inode when it was hashed, and its sha256.

@@ -1,11 +1,11 @@
 """A finished run that took no time: every job's outputs and receipt, with contents that mean nothing."""
 
-from segtrail import receipts
 from segtrail.files import read_json, sha256_of, write_json, write_text
 from segtrail.layout import Layout
+from segtrail.provenance import receipts
+from segtrail.provenance.keys import Keys, records_of
+from segtrail.provenance.making import is_data
 from segtrail.runs.jobs import Job, outputs
-from segtrail.runs.keys import Keys, records_of
-from segtrail.runs.making import is_data
 
 ENVIRONMENT = {
     "segtrail": "0.1.0",

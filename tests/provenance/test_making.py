@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from made import HEART, STUDY, edit, flip, forget
 
-from segtrail import receipts
 from segtrail.errors import ArtifactError, SegtrailError
 from segtrail.files import read_json, sha256_of, sha256_of_file, write_json
-from segtrail.runs.making import making
+from segtrail.provenance import receipts
+from segtrail.provenance.making import making
 
 CELLS = f"{STUDY}/cells"
 MEMBER = f"{STUDY}/heart/members/ce/000.safetensors"

@@ -17,8 +17,8 @@ from segtrail.config import load_run
 from segtrail.errors import ArtifactError, ConfigError
 from segtrail.files import read_json, sha256_of_file, write_json
 from segtrail.layout import Layout
-from segtrail.runs.crate import export
-from segtrail.runs.crate.words import DRAWN
+from segtrail.provenance.crate import export
+from segtrail.provenance.crate.words import DRAWN
 
 ROOT = Path(__file__).parents[2]
 VALIDATOR = ROOT / ".venv-validator" / "bin" / "python"
@@ -82,7 +82,12 @@ def issues(severity: str, *crates: Path) -> list[list[dict[str, str]]]:
     """What the validator finds in each crate, with no network to ask."""
     if not VALIDATOR.exists():
         pytest.skip("no environment of the validator: make .venv-validator/.installed")
-    command = [str(VALIDATOR), str(ROOT / "tests" / "runs" / "validator.py"), severity, *map(str, crates)]
+    command = [
+        str(VALIDATOR),
+        str(ROOT / "tests" / "provenance" / "validator.py"),
+        severity,
+        *map(str, crates),
+    ]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return json.loads(found.stdout)
@@ -353,5 +358,5 @@ def test_the_command_tells_what_is_wrong_without_a_traceback(tmp_path):
 
 
 def test_a_start_of_segtrail_does_not_load_the_library():
-    code = "import sys, segtrail.cli, segtrail.runs.crate; sys.exit('rocrate' in sys.modules)"
+    code = "import sys, segtrail.cli, segtrail.provenance.crate; sys.exit('rocrate' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
