@@ -13,7 +13,7 @@ from segtrail.config import results
 from segtrail.errors import ArtifactError, ConfigError
 from segtrail.files import read_json, sha256_of, sha256_of_file, write_json
 from segtrail.layout import Layout
-from segtrail.provenance.receipts import path
+from segtrail.provenance.receipts import contents, path
 from segtrail.trail import Trail, Trails
 from segtrail.trail.formulas import DEFINED, formula
 
@@ -311,6 +311,16 @@ def test_a_job_done_again_since_stops_the_trail(tree):
     with pytest.raises(ArtifactError, match="done again"):
         Trails(tree).cell(NAME, *HEART)
     assert Trails(tree).cell(NAME, *BRAIN).digest is not None
+
+
+def test_a_member_trained_again_with_other_bytes_stops_the_trail(tree):
+    receipt = read_json(path(tree, f"{NAME}/heart/train_dice_000"))
+    weights = next(file for file in receipt["outputs"] if file.endswith(".safetensors"))
+    (tree / weights).write_bytes(b"other digits")
+    receipt["outputs"] = contents(tree, receipt["outputs"])
+    write_json(path(tree, f"{NAME}/heart/train_dice_000"), receipt)
+    with pytest.raises(ArtifactError, match=r"done again since .*other content"):
+        Trails(tree).cell(NAME, *HEART)
 
 
 def test_a_split_made_again_since_stops_the_trail(tree):

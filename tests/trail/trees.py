@@ -18,7 +18,7 @@ from segtrail.files import read_json, sha256_of, write_json, write_text
 from segtrail.layout import Layout
 from segtrail.provenance.keys import code_of, own, records_of
 from segtrail.provenance.making import is_data
-from segtrail.provenance.receipts import FORMAT, contents, path
+from segtrail.provenance.receipts import FORMAT, content_of, contents, path, read
 from segtrail.runs.jobs import Job, jobs, outputs
 from segtrail.studies import published, schema
 
@@ -68,7 +68,7 @@ def finish(layout: Layout, changed: str = "", excluded: str = "") -> None:
             "rule": job.rule,
             "key": keys[job.name],
             "made_from": made_from,
-            "read": {},
+            "read": {name: content_of(read(layout.tree, name)) for name in job.after},
             "scans": {name: read_json(record)["files"] for name, record in records_of(layout, job).items()},
             "outputs": contents(layout.tree, [name for name in made if "/posteriors/" not in name]),
             "environment": ENVIRONMENT,

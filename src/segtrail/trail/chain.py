@@ -104,14 +104,17 @@ class Jobs:
             self._receipts[job] = receipts.read(self.tree, job)
         found = self._receipts[job]
         if found is not None and key is not None and found["key"] != key:
-            raise ArtifactError(
-                f"the job {job} has been done again since what it made was read: key {found['key'][:16]}",
-                file=receipts.path(self.tree, job),
-                expected=f"key {key[:16]}, of which the number was made",
-                remedy="run the workflow to its end, so that all is made from one thing; segtrail verify "
-                "says what is stale",
-            )
+            raise self._done_again(job, f"key {found['key'][:16]}", f"key {key[:16]}")
         return found
+
+    def _done_again(self, job: str, found: str, expected: str) -> ArtifactError:
+        return ArtifactError(
+            f"the job {job} has been done again since what it made was read: {found}",
+            file=receipts.path(self.tree, job),
+            expected=f"{expected}, of which the number was made",
+            remedy="run the workflow to its end, so that all is made from one thing; segtrail verify "
+            "says what is stale",
+        )
 
     def needed(self, job: str) -> dict[str, Any]:
         """The receipt of a job without which there is no trail. Raises ArtifactError if there is none."""
@@ -125,7 +128,10 @@ class Jobs:
         return found
 
     def told(self, kind: str, job: str, receipt: Mapping[str, Any]) -> dict[str, Any]:
-        """A job as a trail tells it."""
+        """A job as a trail tells it. ArtifactError if what it read has been made anew with other content."""
+        before = {name: found for name in receipt["read"] if (found := self.receipt(name)) is not None}
+        for name in receipts.made_since(receipt, before):
+            raise self._done_again(name, "other content", "the content that was read")
         environment = sha256_of(receipt["environment"])[:8]
         self.environments[environment] = receipt["environment"]
         return {
