@@ -13,12 +13,12 @@ from segtrail.files import (
     atomic_folder,
     clear_parts,
     read_json,
-    seed_of,
     sha256_of,
     sha256_of_file,
     write_json,
     write_text,
 )
+from segtrail.seeds import seed_of
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

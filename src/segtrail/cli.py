@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -56,14 +57,18 @@ def check(
 
 @app.command()
 def summary(
-    run: Annotated[str, typer.Option(help="the tree under results/")] = "demo",
+    run: RunName = None,
+    config: ConfigFile = None,
     results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
 ) -> None:
     """Prints the verdicts on a run's cells, table by table, and where its report is."""
+    from .config import run_name
     from .studies.summary import show
 
     try:
-        show(results / run)
+        tree = results / run_name(run, config, Path("config"))
+        _hold(tree, [path.parent.name for path in sorted(tree.glob("*/cells.csv"))])
+        show(tree)
     except SegtrailError as error:
         _stop(error)
 
@@ -81,6 +86,9 @@ def evidence(
 
     try:
         run = named_run(None, config, Path("config"), root or [])
+        if study not in run.studies:
+            raise ConfigError(f"STUDY = {study!r}", expected=f"one of: {', '.join(run.studies)}")
+        _hold(results / run.name, [study])
         typer.echo(page(run, study, results / run.name), nl=False)
     except SegtrailError as error:
         _stop(error)
@@ -175,7 +183,7 @@ def plan(
 def audit(
     studies: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STUDY]...", help="papers under config/audit; all if left out"),
+        typer.Argument(metavar="STUDY", help="papers under config/audit; all if left out"),
     ] = None,
     run: Annotated[
         str | None, typer.Option(help="audit the cells of this run, not the printed numbers")
@@ -198,6 +206,7 @@ def audit(
             for name in studies or []:
                 if name not in made.studies:
                     raise ConfigError(f"STUDY = {name!r}", expected=f"one of: {', '.join(made.studies)}")
+            _hold(results / made.name, studies or made.studies)
             findings = {
                 name: audit_cells(results / made.name / name / "cells.csv", made.studies[name])
                 for name in studies or made.studies
@@ -236,6 +245,7 @@ def export(
 
     try:
         layout = Layout(named_run(run, config, Path("config"), root or []))
+        layout.stop_if_another()
         size = write(layout, ro_crate, config=config, agent=agent, weights=weights)
     except SegtrailError as error:
         _stop(error)
@@ -258,12 +268,14 @@ def trail(
     """Prints where one number comes from: its value, formula and printed counterpart, and the chain from the
     measures down to the hashes of the scans, with seeds, configuration, code and environment."""
     from .config import run_name
+    from .layout import kind_of
     from .trail import Trails
     from .trail.show import show
 
     try:
-        name = run_name(run, config, Path("config"))
-        found = Trails(results / name).cell(study, table, row, column)
+        tree = results / run_name(run, config, Path("config"))
+        kind_of(tree)
+        found = Trails(tree).cell(study, table, row, column)
         if as_json:
             _print_json(found.as_dict())
         else:
@@ -352,6 +364,16 @@ def _described(name: str, root: Path) -> Dataset:
         expected=f"a name under config/datasets ({', '.join(sorted(known)) or 'none here'}) "
         f"or a layout ({', '.join(sorted(READERS))})",
     )
+
+
+def _hold(tree: Path, studies: Iterable[str]) -> None:
+    """Stops at a tree of another version, and where the cells in it are not what their receipts say."""
+    from .layout import kind_of
+    from .provenance.receipts import stop_unless_held
+
+    kind_of(tree)
+    for study in studies:
+        stop_unless_held(tree, f"{study}/cells")
 
 
 def _stop(error: SegtrailError) -> NoReturn:

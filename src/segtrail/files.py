@@ -136,8 +136,3 @@ def sha256_of(value: Any) -> str:
     """The hash of a JSON-like value: equal values, in whatever key order, give equal hashes."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def seed_of(*parts: str | int) -> int:
-    """A seed in 0…2⁶³−1 that depends on what is seeded, never on when (DESIGN §4.6)."""
-    return int(sha256_of([str(part) for part in parts])[:16], 16) >> 1

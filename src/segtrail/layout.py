@@ -216,7 +216,12 @@ def kind_of(tree: Path) -> dict[str, Any] | None:
     marker = tree / "run.json"
     if not marker.exists():
         return None
-    kind: dict[str, Any] = read_json(marker)
+    try:
+        kind: dict[str, Any] = read_json(marker)
+    except ValueError as error:
+        raise ConfigError(
+            f"not JSON: {error}", file=marker, remedy="delete it: it is written anew at the next start"
+        ) from error
     if kind.get("format") != receipts.FORMAT:
         raise ConfigError(
             f"{tree} was made by another version of segtrail (format {kind.get('format', 0)})",

@@ -30,8 +30,9 @@ def script_hash(script: Path) -> str:
 def changed_since(file: Path) -> bool:
     """Whether anything of this package, or of the scripts in the working directory, came after `file`."""
     then = file.stat().st_mtime_ns
-    scripts = Path("workflow/scripts").glob("*.py")
-    return any(_put(path) > then for path in (*PACKAGE.rglob("*.*"), *scripts))
+    files = (*PACKAGE.rglob("*.*"), *Path("workflow/scripts").glob("*.py"))
+    # Bytecode comes and goes; an editor's lock is a link to nowhere.
+    return any(_put(path) > then for path in files if "__pycache__" not in path.parts and path.is_file())
 
 
 def _put(path: Path) -> int:
@@ -79,7 +80,9 @@ def _normal_form(path: Path) -> tuple[str, tuple[Path, ...], tuple[Path, ...]]:
     """A module without docstrings, as text; the package's modules that it imports; the files it names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports: set[Path] = set()
-    assets = {beside for beside in path.parent.glob(f"{path.stem}.*") if beside.suffix != ".py"}
+    # Not `unet.py~`, `unet.py.orig`: what editors leave.
+    beside = path.parent.glob(f"{path.stem}.*")
+    assets = {asset for asset in beside if not asset.name.startswith(f"{path.stem}.py")}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             imports.update(_imported(node, path))

@@ -16,7 +16,9 @@ from segtrail.audit.table import read_audit, write_audit
 from segtrail.cli import app
 from segtrail.config import named_run
 from segtrail.errors import ArtifactError, ConfigError
+from segtrail.files import sha256_of, write_json
 from segtrail.measures.calibration import Tally, tally
+from segtrail.provenance import receipts
 
 CONFIG = Path(__file__).parents[2] / "config"
 RUN = named_run("demo", None, CONFIG)
@@ -235,6 +237,21 @@ def test_what_is_no_audit_is_named(tmp_path):
         read_audit(tmp_path / "audit.csv")
 
 
+def left_by_its_job(tree) -> None:
+    """The receipt of the cells that there are."""
+    receipt = {
+        "format": receipts.FORMAT,
+        "job": "mehrtash2020/cells",
+        "key": sha256_of({}),
+        "made_from": {},
+        "read": {},
+        "scans": {},
+        "outputs": receipts.contents(tree, ["mehrtash2020/cells.csv"]),
+        "environment": {},
+    }
+    write_json(receipts.path(tree, "mehrtash2020/cells"), receipt)
+
+
 def test_the_command_fails_on_a_violation_and_only_then(tmp_path, monkeypatch):
     monkeypatch.chdir(CONFIG.parent)
     folder = tmp_path / "demo" / "mehrtash2020"
@@ -242,13 +259,16 @@ def test_the_command_fails_on_a_violation_and_only_then(tmp_path, monkeypatch):
     call = ["audit", "--run", "demo", "--results", str(tmp_path)]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 1
-    assert "cells.csv" in done.output
+    assert "mehrtash2020/cells" in done.output
     written(folder, cells())
+    left_by_its_job(tmp_path / "demo")
     assert CliRunner().invoke(app, call).exit_code == 0
     assert CliRunner().invoke(app, [*call, "hoebel2019"]).exit_code == 1
     rows = cells()
     rows["Heart (L_CE)", "Dice I"]["reproduced"] = "2"
     written(folder, rows)
+    assert "edited or damaged" in CliRunner().invoke(app, call).output
+    left_by_its_job(tmp_path / "demo")
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 1
     assert "violated: range" in done.output

@@ -17,7 +17,7 @@ from trainings import Labelled, long_training, model, subjects, train
 
 from segtrail.config import Training
 from segtrail.errors import ArtifactError, ConfigError, SegtrailError
-from segtrail.models import training
+from segtrail.models import kept, training
 from segtrail.models.checkpoints import load_about, load_member, load_tensors, save_tensors
 from segtrail.models.devices import pick
 from segtrail.models.history import best_epoch, dead_classes, finished, learning_rate
@@ -112,7 +112,8 @@ class Killed(BaseException):
 
 def killed_at(monkeypatch, folder: Path, step: str, count: int = 1, **changes: object) -> None:
     """Trains until the function `step` of the training is called the `count`th time, and ends there."""
-    whole, calls = getattr(training, step), []
+    module = kept if step == "link" else training
+    whole, calls = getattr(module, step), []
 
     def last(*arguments: object) -> object:
         calls.append(arguments)
@@ -121,7 +122,7 @@ def killed_at(monkeypatch, folder: Path, step: str, count: int = 1, **changes: o
         return whole(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, step, last)
+        patch.setattr(module, step, last)
         with pytest.raises(Killed):
             train(folder, model(), **changes)
 
@@ -139,8 +140,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("write_history", 1),
         ("save_tensors", 4),  # 3 epochs' states, then the weights
         ("_keep_finished", 1),
-        ("_link", 1),
-        ("_link", 2),
+        ("link", 1),
+        ("link", 2),
     ],
 )
 def test_killed_at_any_step_a_rerun_ends_with_the_same_bytes(
@@ -185,7 +186,7 @@ def test_a_finished_member_is_not_trained_again(tmp_path, monkeypatch, caplog):
     assert f"already trained: kept in {tmp_path / 'resume' / 'done'}" in caplog.text
 
 
-@pytest.mark.parametrize(("step", "count"), [("save_tensors", 4), ("_link", 1), ("_link", 2)])
+@pytest.mark.parametrize(("step", "count"), [("save_tensors", 4), ("link", 1), ("link", 2)])
 def test_one_training_s_history_never_stands_beside_another_s_weights(tmp_path, monkeypatch, step, count):
     """Killed while it replaces the files of another configuration, which is then asked for again."""
     train(tmp_path, model())

@@ -21,6 +21,8 @@ def tree(tmp_path):
         "key": sha256_of(made_from),
         "made_from": made_from,
         "outputs": {"study/heart/members/ce/000.safetensors": {"size": 1, "sha256": "a" * 64}},
+        "read": {},
+        "scans": {},
         "environment": {},
     }
     write_json(receipts.path(tmp_path, JOB), receipt)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from made import HEART, STUDY, edit, flip
 
 from segtrail.errors import ArtifactError
-from segtrail.files import read_json, write_json
+from segtrail.files import read_json, sha256_of_file, write_json
 from segtrail.provenance import receipts
 from segtrail.provenance.settle import CACHE, time_made, time_read
 from segtrail.runs.jobs import outputs
@@ -263,6 +263,7 @@ def test_an_edited_file_in_scratch_is_left_to_its_reader(finished):
 
 
 def test_what_was_hashed_once_is_not_hashed_again(finished, monkeypatch):
+    finished.start()  # members get another name, in the resume folder, and so another ctime
     finished.start()
     hashed = []
     monkeypatch.setattr(receipts, "_hash", lambda path: hashed.append(path) or "")
@@ -276,6 +277,7 @@ def test_what_was_hashed_once_is_not_hashed_again(finished, monkeypatch):
 
 @pytest.mark.parametrize("damage", [lambda text: text[:50], lambda text: "[]", lambda text: "\x00"])
 def test_a_damaged_cache_is_written_anew(finished, damage):
+    finished.start()  # members get another name, in the resume folder, and so another ctime
     finished.start()
     cache = finished.tree / CACHE
     before = read_json(cache)
@@ -325,3 +327,15 @@ def test_what_was_made_from_other_bytes_is_made_again(finished, cloned):
     again = to_do(finished)
     assert not [name for name in again if "/train_" in name or "dice_test" in name]
     assert {f"{HEART}/measure_ce_test_000", f"{STUDY}/collect", f"{STUDY}/cells"} <= again
+
+
+def test_a_member_of_a_clone_is_kept_where_its_training_looks_first(finished):
+    """Where arrays are made anew, for one member more say, Snakemake deletes the weights and starts the job."""
+    finished.start()
+    folder = finished.tree / "resume" / HEART / "ce/000"
+    weights = finished.tree / MEMBER
+    assert (folder / "done/000.safetensors").samefile(weights)
+    assert read_json(folder / "sha256.json")["000.safetensors"] == sha256_of_file(weights)
+    (folder / "sha256.json").write_text("{}")  # of another revision
+    finished.start()
+    assert read_json(folder / "sha256.json")["000.safetensors"] == sha256_of_file(weights)

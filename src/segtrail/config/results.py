@@ -8,18 +8,13 @@ from .base import Strict
 from .cohort import Part
 from .figure import Figure
 
-__all__ = ["PER_SEGMENT", "Cell", "Claim", "Comparison", "Figure", "Group", "Sample", "Table", "orientation"]
+__all__ = ["PER_SEGMENT", "Cell", "Claim", "Comparison", "Figure", "Group", "Sample", "Table"]
 
 Measure = Literal["nll", "brier_sum", "brier_mean", "ece_conf", "dice", "hd95", "seg_entropy"]
 Region = Literal["volume", "box"]
 
 # These have a value for each segment, in the whole volume; the others one for all classes, in each region.
 PER_SEGMENT = frozenset({"dice", "hd95", "seg_entropy"})
-
-
-def orientation(measure: str) -> int:
-    """+1 where more is better (Dice), −1 where less is (losses, errors, distances, uncertainty)."""
-    return 1 if measure == "dice" else -1
 
 
 class Group(Strict):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..config import Dataset
 from ..errors import DataError
 from ..files import read_json, sha256_of, write_json, write_text
+from ..source import code_hash
 from . import fingerprints
 from .subject import Listing, Subject
 
@@ -37,8 +38,9 @@ def refresh(folder: Path, listing: Listing, dataset: Dataset, root: Path, jobs: 
     files = {
         subject.id: read_json(folder / "fingerprints" / f"{subject.id}.json") for subject in listing.subjects
     }
-    made_from = {s.id: _made_from(s, dataset, files[s.id]) for s in listing.subjects}
-    before = read_json(folder / MADE_FROM) if (folder / MADE_FROM).exists() else {}
+    code = code_hash("data.check")
+    made_from = {s.id: _made_from(s, dataset, files[s.id], code) for s in listing.subjects}
+    before = _read(folder / MADE_FROM) or {}
     changed = [
         subject
         for subject in listing.subjects
@@ -112,17 +114,25 @@ def _inspected(
     return inspect_many(subjects, dataset, root, jobs)
 
 
-def _made_from(subject: Subject, dataset: Dataset, files: dict[str, str]) -> str:
+def _made_from(subject: Subject, dataset: Dataset, files: dict[str, str], code: str) -> str:
     about = [subject.patient, subject.site, subject.group, subject.frame]
-    return sha256_of([files, about, dataset.inspected_by()])
+    return sha256_of([files, about, dataset.inspected_by(), code])
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Unless it is there already: what depends on an untouched record is not done again."""
-    if not path.exists() or read_json(path) != json.loads(json.dumps(content)):
+    if _read(path) != json.loads(json.dumps(content)):
         write_json(path, content)
 
 
 def _recorded_files(folder: Path, subject: str) -> dict[str, str] | None:
-    path = folder / f"{subject}.json"
-    return read_json(path)["files"] if path.exists() else None
+    record = _read(folder / f"{subject}.json") or {}
+    return record.get("files")
+
+
+def _read(path: Path) -> Any:
+    """None for a file that is not there, or that a power failure has cut: it is made anew."""
+    try:
+        return read_json(path)
+    except (FileNotFoundError, ValueError):
+        return None

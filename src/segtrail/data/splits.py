@@ -12,7 +12,8 @@ from typing import Protocol
 from ..config import PART_NAMES, Split
 from ..config.cohort import Folds, PartRule
 from ..errors import ConfigError
-from ..files import read_json, seed_of
+from ..files import read_json
+from ..seeds import seed_of
 
 Key = tuple[str, str]  # data set, subject id
 Parts = dict[str, list[Key]]

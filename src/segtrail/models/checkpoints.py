@@ -101,4 +101,5 @@ def resume_state(
             expected=f"key {key[:16]}: the same data, model, seed, code and kind of device",
             remedy=f"remove {path.parent} to train anew",
         )
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, about
+    # Copies: what is read is a view of the mapped file, which NFS cannot remove while it is used.
+    return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, about

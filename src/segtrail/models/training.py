@@ -8,7 +8,6 @@ weights so far and the history; learning rate, best epoch and early stopping fol
 
 import logging
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,17 +21,17 @@ from tqdm import tqdm
 
 from ..config import Model
 from ..errors import ArtifactError, ConfigError, SegtrailError
-from ..files import atomic, clear_parts, read_json, seed_of, sha256_of_file, write_json
+from ..files import clear_parts, read_json, sha256_of_file
+from ..seeds import seed_of
 from .arrays import Labelled, Stack, fingerprint, stack
 from .checkpoints import load_about, resume_state, save_tensors
 from .devices import pick
 from .history import Row, best_epoch, class_dice, dead_classes, finished, learning_rate, write_history
+from .kept import DONE, SUMS, keep, link
 from .losses import Loss, make_loss
 from .unet import UNet, build, channels_last, probabilities
 
 BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
-# In the resume folder: links to the weights and history of the finished training, and what they hash to.
-DONE, SUMS = "done", "sha256.json"
 
 
 @dataclass(eq=False)
@@ -342,7 +341,7 @@ def _found_finished(weights: Path, history: Path, folder: Path, key: str, log: l
         log.info("already trained: %s", weights)
     elif _is_finished(*kept, key, sums):
         for source, target in zip(reversed(kept), (history, weights), strict=True):
-            _link(source, target)
+            link(source, target)
             target.touch()  # a link is as old as the file: Snakemake would find it older than its inputs
         log.info("already trained: kept in %s; remove it to train anew", folder / DONE)
     else:
@@ -371,22 +370,14 @@ def _sums(weights: Path, history: Path) -> dict[str, str]:
 
 
 def _keep_finished(weights: Path, history: Path, folder: Path, key: str, log: logging.Logger) -> None:
-    """Leaves in the resume folder links to what the training made, which take no room, and nothing else."""
-    kept = _kept(weights, history, folder)
-    write_json(folder / SUMS, _sums(weights, history))
-    if not _is_finished(*kept, key, folder / SUMS):
-        try:
-            kept[0].unlink(missing_ok=True)
-            for source, target in zip((history, weights), reversed(kept), strict=True):
-                _link(source, target)
-        except OSError as error:
-            log.info("without links to the weights in %s: %s", folder / DONE, error.strerror)
-            shutil.rmtree(folder / DONE, ignore_errors=True)
+    """Leaves in the resume folder what the training made, as links, and nothing else."""
+    if not _is_finished(*_kept(weights, history, folder), key, folder / SUMS):
+        shutil.rmtree(folder / DONE, ignore_errors=True)
+    try:
+        keep(folder, (history, weights), _sums(weights, history))
+    except OSError as error:
+        log.info("without links to the weights in %s: %s", folder / DONE, error.strerror)
+        shutil.rmtree(folder / DONE, ignore_errors=True)
     for entry in list(folder.iterdir()):
         if entry.name not in (DONE, SUMS):
             entry.unlink()
-
-
-def _link(source: Path, target: Path) -> None:
-    with atomic(target) as temporary:
-        os.link(source, temporary)

@@ -16,10 +16,11 @@ from torch import Tensor
 from ..config import Model, Predictor
 from ..data.prepared import Prepared, load_folder
 from ..errors import ConfigError
-from ..files import atomic_folder, seed_of, sha256_of
+from ..files import atomic_folder, sha256_of
 from ..models.checkpoints import Member, load_member
 from ..models.devices import pick
 from ..models.unet import UNet, folded, layout_of, probabilities
+from ..seeds import seed_of
 from .store import writing
 
 # Slices a pass. The dropout masks depend on it.

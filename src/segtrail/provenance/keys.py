@@ -106,7 +106,8 @@ def files_of(job: Job) -> list[Path]:
     if job.step in ("cells", "claims"):
         return [Path(f"config/published/{job.of['study']}.csv")]
     if job.step == "report":
-        return sorted([*Path("config/published").glob("*.csv"), *Path("config/audit").glob("*.yaml")])
+        found = [*Path("config/published").glob("*.csv"), *Path("config/audit").glob("*.yaml")]
+        return sorted(path for path in found if path.is_file())
     return []
 
 
@@ -194,8 +195,11 @@ def _results(*sections: str) -> Callable[..., dict[str, Any]]:
     def config(layout: Layout, study: str) -> dict[str, Any]:
         others = {"tables", "claims", "figures"} - set(sections)
         run = layout.run
+        tables = run.studies[study].tables if "tables" in sections else []
         return {
             "study": run.studies[study].model_dump(mode="json", exclude=others),
+            # As they are read: a table says them by rows and columns.
+            "cells": [cell.model_dump(mode="json") for table in tables for cell in table.cells()],
             "absent": run.absent[study],
             "phantom": run.phantom,
             "titles": {name: dataset.title for name, dataset in run.datasets.items()},

@@ -32,6 +32,8 @@ def making(snakemake: Any) -> Iterator[None]:
     """
     began, layout = time.monotonic(), Layout.load(snakemake.config)
     planned, tree = read_json(snakemake.input.key), layout.tree
+    # Now: a later controller that adopts this job may run with another.
+    environment = read_json(receipts.environment_path(tree))
     job = job_of(planned["step"], tuple(planned["after"]), **planned["of"])
     receipts.path(tree, job.name).unlink(missing_ok=True)
     before = {name: _receipt(tree, name, key) for name, key in planned["after"].items()}
@@ -59,7 +61,7 @@ def making(snakemake: Any) -> Iterator[None]:
         "read": {name: receipts.content_of(one) for name, one in before.items()},
         "scans": {name: read_json(path)["files"] for name, path in records_of(layout, job).items()},
         "outputs": receipts.contents(tree, artifacts, hashed=job.step != "sample"),
-        "environment": read_json(receipts.environment_path(tree)),
+        "environment": environment,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - began, 1),
     }

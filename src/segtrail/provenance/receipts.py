@@ -60,10 +60,10 @@ def read(tree: Path, job: str) -> dict[str, Any] | None:
             )
         if receipt["job"] != job or sha256_of(receipt["made_from"]) != receipt["key"]:
             raise ValueError("its key is not that of what it says its job was made from")
-        _ = receipt["outputs"], receipt["environment"]
+        _ = receipt["outputs"].items(), receipt["read"].items(), receipt["scans"], receipt["environment"]
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"not a receipt, or edited: {type(error).__name__}: {error}",
             file=file,
@@ -76,7 +76,7 @@ def read(tree: Path, job: str) -> dict[str, Any] | None:
 def all_receipts(tree: Path) -> dict[str, dict[str, Any]]:
     """job → its receipt, of every job that has left one."""
     folder = tree / "receipts"
-    names = [str(file.relative_to(folder).with_suffix("")) for file in sorted(folder.rglob("*.json"))]
+    names = [str(file.relative_to(folder).with_suffix("")) for file in sorted(folder.rglob("[!.]*.json"))]
     return {name: receipt for name in names if (receipt := read(tree, name)) is not None}
 
 
@@ -140,6 +140,20 @@ def stop_if_changed(
         raise changed(found, f"{entry['size']} bytes", f"{size} bytes", folder)
     if hashed and entry["sha256"] is not None and (sha256 := _hash(found)) != entry["sha256"]:
         raise changed(found, f"sha256 {entry['sha256']}", f"sha256 {sha256}", folder)
+
+
+def stop_unless_held(tree: Path, job: str) -> None:
+    """For readers that are no jobs. Raises ArtifactError where what a job has made is not what its receipt
+    says, or where it has left none."""
+    receipt = read(tree, job)
+    if receipt is None:
+        raise ArtifactError(
+            f"no receipt of the job {job}: nothing tells what is there",
+            file=path(tree, job),
+            remedy="run the workflow first",
+        )
+    for file, entry in receipt["outputs"].items():
+        stop_if_changed(tree, file, entry)
 
 
 def changed(file: Path, expected: str, found: str, folder: Path | None = None) -> ArtifactError:

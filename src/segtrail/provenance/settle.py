@@ -14,12 +14,14 @@ A dry run does the same; nothing but times and key files changes.
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArtifactError
 from ..files import json_text, read_json, write_json, write_text
 from ..layout import Layout
+from ..models.kept import keep
 from ..runs.jobs import Job, outputs
 from . import receipts
 from .keys import Keys, files_of, records_of
@@ -66,6 +68,8 @@ def settle(layout: Layout) -> None:
             oldest = min(map(time_made, products), default=before)
             if time_read(key_file) > oldest:
                 _set_time(key_file, text, oldest)
+            if job.step == "train":
+                _keep(layout, job, found[name])
         elif products and time_read(key_file) <= (youngest := max(map(time_made, products))):
             write_text(key_file, text, flush=False)  # now, by the clock that stamps files
             if time_read(key_file) <= youngest:
@@ -73,6 +77,15 @@ def settle(layout: Layout) -> None:
         # Where an output is missing, Snakemake judges its job by the outputs of the jobs after it: those must
         # not be older than what this one reads.
         newest[name] = max([before, *map(time_read, made)])
+
+
+def _keep(layout: Layout, job: Job, receipt: Mapping[str, Any]) -> None:
+    """Keeps a member that is right where its job looks first: a clone has no resume folder of its own."""
+    files = [layout.tree / file for file in receipt["outputs"]]
+    sums = {Path(file).name: entry["sha256"] for file, entry in receipt["outputs"].items()}
+    if all(file.exists() for file in files):
+        with suppress(OSError):  # a file system without links: it would be trained again, to the same bytes
+            keep(layout.resume(**job.of), files, sums)
 
 
 def _read_by(layout: Layout, job: Job) -> list[Path]:

@@ -13,8 +13,9 @@ from ..audit.findings import Place
 from ..audit.study import entries, impossible
 from ..config import Run
 from ..config.results import Cell, CorrelationCell, MeanCell, PatientsCell, ReductionCell
-from ..files import seed_of, write_text
+from ..files import write_text
 from ..measures.statistics import bootstrap_mean, case_percentiles, pearson
+from ..seeds import seed_of
 from . import schema
 from .cases import Cases, NotComputedError, defined, paired_sizes, reduction, reduction_interval
 from .published import Printed, read, recipe

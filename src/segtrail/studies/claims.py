@@ -20,8 +20,9 @@ from ..audit.findings import TOLERANCE, Place
 from ..audit.study import entries, impossible
 from ..config import Run, Study
 from ..config.results import MeanCell
-from ..files import seed_of, write_text
+from ..files import write_text
 from ..measures.statistics import holm
+from ..seeds import seed_of
 from . import schema
 from .cases import Cases
 from .comparisons import Mean, Result, Trials, comparisons

@@ -21,11 +21,15 @@ from ..config.results import (
     Region,
     Sample,
     Unpaired,
-    orientation,
 )
 from ..measures.statistics import paired_bootstrap, pearson
 from .cases import Cases, NotComputedError, paired_sizes, reduction, reduction_interval
 from .verdicts import TOLERANCE
+
+
+def orientation(measure: str) -> int:
+    """+1 where more is better (Dice), −1 where less is (losses, errors, distances, uncertainty)."""
+    return 1 if measure == "dice" else -1
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ..config import Box, Measures, Predictor
 from ..data.prepared import Prepared, file_name, load_folder
-from ..files import atomic_folder, seed_of
+from ..files import atomic_folder
 from ..measures.calibration import REGIONS, Tally, foreground_box, tally_volume
 from ..measures.draws import draw_subsets
 from ..measures.surface import hd95
 from ..posterior import store
+from ..seeds import seed_of
 from .collect import write_parquet
 
 _PLACE = [(name, pa.string()) for name in ("study", "cohort", "dataset", "part", "subject")]

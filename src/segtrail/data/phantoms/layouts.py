@@ -14,7 +14,8 @@ from PIL import Image
 from ...config import Dataset, Phantom
 from ...config.run import PHANTOM_MARKER
 from ...errors import ConfigError, DataError
-from ...files import atomic_folder, seed_of, write_json, write_text
+from ...files import atomic_folder, write_json, write_text
+from ...seeds import seed_of
 from ..volumes import write_nifti
 from . import brain, heart, prostate, skin
 from .planning import PlannedSubject, plan

@@ -131,7 +131,7 @@ def _results(tree: Path, made: dict[str, dict[str, Any]], weights: bool) -> Iter
 def _copy(source: Path, copy: Path, sha256: str | None = None) -> None:
     """Copies a file; raises ArtifactError where it is gone, or not what its receipt says."""
     if not source.is_file():
-        raise ArtifactError("no such file", file=source, remedy="run snakemake again: it is made anew")
+        raise ArtifactError("no such file", file=source, remedy=receipts.remedy(source))
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, copy)
     if sha256 is not None and (found := sha256_of_file(copy)) != sha256:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from ...config.figure import EnsembleCurves
-from ...files import seed_of
 from ...measures.statistics import bootstrap_mean
+from ...seeds import seed_of
 from .common import TWO_COLUMNS, panel
 from .source import Source, predictor_title
 
