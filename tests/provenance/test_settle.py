@@ -330,7 +330,7 @@ def test_what_was_made_from_other_bytes_is_made_again(finished, cloned):
 
 
 def test_a_member_of_a_clone_is_kept_where_its_training_looks_first(finished):
-    """Where arrays are made anew, for one member more say, Snakemake deletes the weights and starts the job."""
+    """Where arrays are made anew, for one member more say, Snakemake deletes weights and starts the job."""
     finished.start()
     folder = finished.tree / "resume" / HEART / "ce/000"
     weights = finished.tree / MEMBER
