@@ -132,8 +132,10 @@ def verify(
     root: Roots = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: every artifact")] = False,
 ) -> None:
-    """Hashes every artifact of a run: is it what its job left, made from the configuration, code and scans of
-    now? Exit status 1 where anything is stale, edited or foreign. Writes nothing."""
+    """Says of each artifact of a run whether it is right, stale, edited or foreign.
+
+    Hashes all of it and writes nothing. Exit status 1 where anything is not right.
+    """
     from .provenance.verify import verify as found_in
     from .provenance.verify_screen import show, watched
 
@@ -193,8 +195,11 @@ def audit(
     results: Annotated[Path, typer.Option(help="with --run: the folder of all runs")] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: every finding")] = False,
 ) -> None:
-    """Holds printed numbers, or with --run a run's own, to arithmetic: what holds, what is violated, by how
-    much, and what would repair it. With --run: exit status 1 on any violation."""
+    """Holds printed numbers, or with --run a run's own, to arithmetic.
+
+    Says what holds, what is violated, by how much, and what would repair it. With --run: exit status 1 on any
+    violation.
+    """
     from .audit.cells import audit_cells
     from .audit.paper import audit_paper, papers
     from .audit.show import show
@@ -265,8 +270,10 @@ def trail(
     results: Annotated[Path, typer.Option(help="the folder of all runs")] = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="print JSON for programs: all of it")] = False,
 ) -> None:
-    """Prints where one number comes from: its value, formula and printed counterpart, and the chain from the
-    measures down to the hashes of the scans, with seeds, configuration, code and environment."""
+    """Prints where one number comes from, down to the hashes of the scans.
+
+    Value, formula and printed counterpart, and the chain with seeds, configuration, code and environment.
+    """
     from .config import run_name
     from .layout import kind_of
     from .trail import Trails
@@ -292,8 +299,11 @@ def data_add(
     root: Annotated[Path, typer.Argument(help="the folder that holds the data set as distributed")],
     jobs: Annotated[int | None, typer.Option(min=1, help="processes; one per core if left out")] = None,
 ) -> None:
-    """Tracks a data set with DVC, at data/DATASET, once it is in order; sets its root, and brings dvc.yaml up
-    to date. Exit status 1 where the pipeline would refuse it."""
+    """Checks a data set and tracks it with DVC, at data/DATASET.
+
+    Sets its root in config/config.yaml and brings dvc.yaml up to date. Exit status 1 where the pipeline would
+    refuse it.
+    """
     from .config import known_datasets
     from .data.check import check_dataset
     from .data.summary import show
@@ -342,7 +352,10 @@ def unlock(run: RunName = None, config: ConfigFile = None) -> None:
     from .tracking.unlock import unlock as remove_locks
 
     try:
-        remove_locks(Path("results") / run_name(run, config, Path("config")))
+        tree = Path("results") / run_name(run, config, Path("config"))
+        if run is not None and not tree.exists():
+            raise ConfigError(f"--run {run}: no such run", expected="the name of a folder below results/")
+        remove_locks(tree)
     except SegtrailError as error:
         _stop(error)
     typer.echo("unlocked")

@@ -31,7 +31,7 @@ NEEDS = {
     "Brier ≥ K/(K−1)·ECE²": "no table holds Brier and ECE of the confidence of the same predictions",
     "Brier = K·mean Brier": "no table holds Brier with and without 1/K",
     "share of n": "no table holds a share of a known number of cases",
-    "one column, one measure": "no table holds a table",
+    "one column, one measure": "there is no table",
     "rows differ": f"no table holds two rows of a table with {EQUAL_COLUMNS} columns in common",
 }
 
