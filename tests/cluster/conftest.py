@@ -76,8 +76,8 @@ def prepared(tmp_path_factory) -> Path:
     """A clone with the tiny study, up to what its trainings read."""
     folder = tmp_path_factory.mktemp("prepared") / "clone"
     new_clone(folder)
-    study = RUN / "tiny/heart"
-    wanted = [study / "split.json", *(study / "arrays" / part for part in ("train", "val", "test_000"))]
+    arrays = RUN / "scratch/tiny/heart/arrays"
+    wanted = [RUN / "tiny/heart/split.json", *(arrays / part for part in ("train", "val", "test_000"))]
     run_locally(folder, *map(str, wanted), config=CONFIG)
     return folder
 
