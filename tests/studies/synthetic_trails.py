@@ -115,6 +115,8 @@ def write_receipts(tree: Path, study: str, **environment: Any) -> None:
                 "rule": step,
                 "key": sha256_of(made_from),
                 "made_from": made_from,
+                "read": {},
+                "scans": {},
                 "outputs": {},
                 "environment": ENVIRONMENT | environment,
                 "finished": "2026-01-01T00:00:00+00:00",

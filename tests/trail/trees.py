@@ -50,7 +50,7 @@ def finish(layout: Layout, changed: str = "", excluded: str = "") -> None:
             files = {f"{subject.id}/scan.nii": scan, f"{subject.id}/label.nii": sha256_of([name, "label"])}
             record = layout.data(dataset) / "records" / f"{subject.id}.json"
             write_json(record, {"files": files, "found": {"subject": subject.id}})
-    write_json(layout.tree / "run.json", {"run": "smoke", "phantom": True, "scale": "smoke"})
+    layout.claim_tree()
     keys: dict[str, str] = {}
     for job in jobs(layout):
         made_from = own(layout, job) | {
