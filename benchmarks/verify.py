@@ -44,7 +44,7 @@ def make(folder: Path) -> int:
         for record in map(Path, layout.records(dataset)):
             record.parent.mkdir(parents=True, exist_ok=True)
             record.write_text('{"files": {}}')
-    keys, count = Keys.of(layout), 0
+    keys, count = Keys(layout), 0
     for name, job in keys.jobs.items():
         made = [path for path in outputs(layout, job) if not is_data(path)]
         count += len(made)
@@ -78,7 +78,7 @@ def one_by_one() -> bool:
     from segtrail.runs.jobs import outputs
 
     layout = Layout(named_run(None, Path("run.yaml"), Path("config")))
-    keys, right = Keys.of(layout), True
+    keys, right = Keys(layout), True
     for name, job in keys.jobs.items():
         for artifact in outputs(layout, job):
             for file in receipts.files_of(layout.tree / artifact):

@@ -25,7 +25,7 @@ def finished(layout: Layout) -> None:
         for subject in subjects:
             record = {"files": {file: sha256_of(file) for file in subject.files}, "found": {}}
             write_json(layout.data(dataset) / "records" / f"{subject.id}.json", record)
-    keys = Keys.of(layout)
+    keys = Keys(layout)
     for job in keys.jobs.values():
         made = [artifact for artifact in outputs(layout, job) if not is_data(artifact)]
         for artifact in made:

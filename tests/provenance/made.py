@@ -94,7 +94,7 @@ class Made:
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
-        return Keys.of(self.layout).jobs
+        return Keys(self.layout).jobs
 
     def again(self, **more: Any) -> "Made":
         """The same clone, started with another configuration, or with what lies in config/ now."""
@@ -160,7 +160,7 @@ class Made:
         return [name for name, job in self.jobs.items() if job.step in steps]
 
     def keys(self) -> dict[str, str | None]:
-        found = Keys.of(Layout(self.layout.run))  # nothing that is remembered
+        found = Keys(Layout(self.layout.run))  # nothing that is remembered
         return {name: found.key(name) for name in found.jobs}
 
 

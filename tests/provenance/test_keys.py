@@ -94,7 +94,7 @@ def test_where_a_phantom_is_not_drawn_the_key_is_not_known_unless_a_receipt_tell
     shutil.rmtree(finished.tree / "data/acdc/records")
     assert finished.keys() == before  # a clone that holds results and receipts
     shutil.rmtree(finished.tree / "receipts")
-    keys = Keys.of(finished.again().layout)
+    keys = Keys(finished.again().layout)
     assert keys.made_from(f"{HEART}/preprocess_train")["data"] is None
     known = {name for name in keys.jobs if keys.key(name) is not None}
     assert known == set(finished.of("phantom", "split"))

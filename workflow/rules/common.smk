@@ -9,11 +9,11 @@ from segtrail.config import load_run
 from segtrail.errors import SegtrailError
 from segtrail.layout import Layout
 from segtrail.provenance.receipts import write_environment
+from segtrail.provenance.settle import settle
 from segtrail.runs.controller import Controller, remove_dead_locks
 from segtrail.runs.jobs import TABLE_FORMATS, job_name, job_of
 from segtrail.runs.plan import Plan, posteriors_at_once
 from segtrail.runs.quantities import preprocess_threads
-from segtrail.provenance.settle import settle
 from segtrail.studies.captions import figure_texts, page_texts, study_texts
 from snakemake.settings.enums import RerunTrigger
 
@@ -116,11 +116,7 @@ def population_of(wildcards):
 def chunks_of(study, pattern):
     """`pattern` for each cohort, posterior and test chunk of a study."""
     return [
-        pattern.format(
-            kept=f"{TREE}/{study}/{cohort}",
-            posterior=posterior,
-            chunk=chunk,
-        )
+        pattern.format(kept=f"{TREE}/{study}/{cohort}", posterior=posterior, chunk=chunk)
         for cohort in RUN.studies[study].cohorts
         for posterior in LAYOUT.posteriors(study)
         for chunk in LAYOUT.test_chunks(study, cohort)

@@ -20,6 +20,7 @@ def keep(folder: Path, files: Iterable[Path], sums: Mapping[str, str]) -> None:
     """
     if (folder / SUMS).exists() and read_json(folder / SUMS) == sums and _linked(folder, sums):
         return
+    # Before the links: killed in between, a member is trained again, and never taken for another.
     write_json(folder / SUMS, sums)
     for file in files:
         link(file, folder / DONE / file.name)

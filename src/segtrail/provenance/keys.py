@@ -31,10 +31,6 @@ class Keys:
     _made_from: dict[str, dict[str, Any]] = field(default_factory=dict)
     _keys: dict[str, str | None] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, layout: Layout) -> "Keys":
-        return cls(layout)
-
     @cached_property
     def jobs(self) -> dict[str, Job]:
         """name → job, each after those whose outputs it reads."""

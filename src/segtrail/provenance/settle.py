@@ -41,13 +41,12 @@ def settle(layout: Layout) -> None:
     not what their receipts say, and for a receipt that cannot be read. For a controller only, before its
     first job.
     """
-    keys, tree = Keys.of(layout), layout.tree
+    keys, tree = Keys(layout), layout.tree
     write_text(receipts.settled_path(tree), "", flush=False)
     found = receipts.all_receipts(tree)
     stop_if_edited(tree, found)
-    outdated: set[str] = (
-        set()
-    )  # jobs that have read what was made anew since, with other bytes, and those after
+    # Jobs that have read what was made anew since, with other bytes, and those after them.
+    outdated: set[str] = set()
     newest: dict[str, int] = {}  # job → time of the newest of its outputs and of all that they were made from
     for name, job in keys.jobs.items():
         key_file, text = receipts.key_path(tree, name), json_text(keys.made_from(name))

@@ -174,7 +174,7 @@ class _Tree:
 
     def verified(self, unknown: list[str]) -> Verified:
         self._read()
-        keys = None if self.layout is None else Keys.of(self.layout)
+        keys = None if self.layout is None else Keys(self.layout)
         jobs = _by_receipts(self.found) if keys is None else keys.jobs
         scans = self._scans(unknown)
         wrong, changed = self._hashed(scans)

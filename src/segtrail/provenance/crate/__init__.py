@@ -57,7 +57,7 @@ def export(
 def _fill(folder: Path, layout: Layout, config: Path | None, agent: str | None, weights: bool) -> None:
     from .metadata import described
 
-    keys = Keys.of(layout)
+    keys = Keys(layout)
     made = _finished(keys)
     for path in _clone_files(config):
         _copy(path, folder / path)
