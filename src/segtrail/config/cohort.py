@@ -45,19 +45,38 @@ class Folds(Strict):
         return self
 
 
+class Shuffle(Strict):
+    """The named parts are drawn one after the other, each from what the ones before have left; the rest
+    trains.
+
+    As scikit-learn's `train_test_split` draws, from the patients sorted by name; with `stratify` in
+    proportion to the strata. With seed 100 and stratified by grade it gives the published lists of Jungo 2019.
+    """
+
+    sizes: dict[Part, PositiveInt] = Field(min_length=1, description="in the order of drawing; not train")
+
+    @model_validator(mode="after")
+    def rest_trains(self) -> "Shuffle":
+        if "train" in self.sizes:
+            raise ValueError("sizes.train: what is left trains, its size is not given")
+        return self
+
+
 class Split(Strict):
-    """By parts (sites and counts), by k folds, or from a user's list. Patients are never divided."""
+    """By parts (sites and counts), drawn (shuffle), by k folds, or from a user's list. Patients are never
+    divided."""
 
     seed: int = 0
     stratify: Literal["group", "site"] | None = None
     parts: dict[Part, PartRule] | None = None
+    shuffle: Shuffle | None = None
     folds: Folds | None = None
     list: Path | None = Field(default=None, description="JSON: part → list of patient or subject ids")
 
     @model_validator(mode="after")
     def one_rule(self) -> "Split":
-        if sum(rule is not None for rule in (self.parts, self.folds, self.list)) != 1:
-            raise ValueError("give exactly one of parts, folds, list")
+        if sum(rule is not None for rule in (self.parts, self.shuffle, self.folds, self.list)) != 1:
+            raise ValueError("give exactly one of parts, shuffle, folds, list")
         return self
 
 
@@ -76,6 +95,15 @@ class Box(Strict):
     slices: int = Field(ge=0)
 
 
+class Mask(Strict):
+    """The voxels whose raw value of a channel is above 0, e.g. the head in a scan that is 0 around it.
+
+    Source: the public code of Jungo 2019, which masks by T2.
+    """
+
+    channel: str = Field(description="of the data set; it need not be one of the cohort's")
+
+
 class Cohort(Strict):
     """One task of one study."""
 
@@ -86,8 +114,17 @@ class Cohort(Strict):
     segments: list[Segment] = Field(min_length=1, description="class 1, 2, …; class 0 is all the rest")
     split: Split
     recipe: list[Step]
-    box: Box
+    box: Box | None = Field(default=None, description="null: nothing is measured in the region box")
+    mask: Mask | None = Field(default=None, description="null: nothing is measured in the region mask")
+    measured: list[Part] = Field(
+        default=["test", "shift"],
+        min_length=1,
+        description="parts that predictors are measured on; not train",
+    )
     model: dict[str, Any] = Field(default={}, description="a patch on every model of the study")
+    models: dict[str, dict[str, Any]] = Field(
+        default={}, description="model → a patch on it alone, laid last"
+    )
     predictor: dict[str, Any] = Field(default={}, description="a patch on every predictor of the study")
     chunk: PositiveInt = Field(
         default=8, description="test subjects per preprocessing, sampling, measuring job"
@@ -95,12 +132,18 @@ class Cohort(Strict):
 
     def prepared_by(self) -> dict[str, Any]:
         """The keys that shape the arrays, and no others."""
-        return self.model_dump(mode="json", include={"channels", "segments", "recipe"})
+        return self.model_dump(mode="json", include={"channels", "segments", "recipe", "mask"})
 
     @property
     def needs_population(self) -> bool:
         """The recipe asks for statistics of the training part."""
         return any(getattr(step, "over", None) == "population" for step in self.recipe)
+
+    @model_validator(mode="after")
+    def training_part_is_not_measured(self) -> "Cohort":
+        if "train" in self.measured:
+            raise ValueError("measured: train, on which members have been trained")
+        return self
 
     @model_validator(mode="after")
     def classes_exist(self) -> "Cohort":

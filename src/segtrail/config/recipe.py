@@ -64,10 +64,24 @@ class FillOutside(Strict):
     classes: list[int] | None = None
 
 
+class ResizePicture(Strict):
+    """A picture to a number of pixels, as Pillow does it: bilinear over all that a new pixel covers, nearest
+    for the label. With `jpeg_quality` the result is encoded as JPEG and decoded again, as if saved between.
+
+    Source: the public code of Jungo 2019, which saves the resized pictures (Pillow's default quality, 75).
+    """
+
+    step: Literal["resize_picture"]
+    shape: tuple[PositiveInt, PositiveInt] = Field(description="(x, y)")
+    jpeg_quality: int | None = Field(default=None, ge=1, le=95)
+
+
 class MinMax(Strict):
-    """To [0, 1] per volume and channel, after an optional clip at two percentiles."""
+    """To [0, 1] per volume, by each channel or by all channels together, after an optional clip at two
+    percentiles."""
 
     step: Literal["min_max"]
+    over: Literal["channel", "image"] = "channel"
     lower_percentile: float = Field(default=0.0, ge=0, le=100)
     upper_percentile: float = Field(default=100.0, ge=0, le=100)
 
@@ -92,6 +106,7 @@ class ZScore(Strict):
 Step = Annotated[
     ResampleToSpacing
     | ResampleToShape
+    | ResizePicture
     | CentreCropOrPad
     | CropToLabel
     | Window

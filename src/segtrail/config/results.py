@@ -10,11 +10,36 @@ from .figure import Figure
 
 __all__ = ["PER_SEGMENT", "Cell", "Claim", "Comparison", "Figure", "Group", "Sample", "Table"]
 
-Measure = Literal["nll", "brier_sum", "brier_mean", "ece_conf", "dice", "hd95", "seg_entropy"]
-Region = Literal["volume", "box"]
+# From ece_fg on: measures of errors (key measures.errors). u_e, bnf and the two after them are taken at the
+# threshold of the best mean on the part itself, those with _val at that of the best on the validation part.
+Measure = Literal[
+    "nll",
+    "brier_sum",
+    "brier_mean",
+    "ece_conf",
+    "dice",
+    "hd95",
+    "seg_entropy",
+    "ece_fg",
+    "signed_ce",
+    "mean_uncertainty",
+    "precision",
+    "recall",
+    "u_e",
+    "bnf",
+    "error_precision",
+    "error_recall",
+    "u_e_val",
+    "bnf_val",
+    "error_precision_val",
+    "error_recall_val",
+]
+Region = Literal["volume", "box", "mask"]
 
 # These have a value for each segment, in the whole volume; the others one for all classes, in each region.
 PER_SEGMENT = frozenset({"dice", "hd95", "seg_entropy"})
+IN_BOX = frozenset({"nll", "brier_sum", "brier_mean", "ece_conf"})
+IN_MASK = frozenset({"ece_fg", "signed_ce", "mean_uncertainty"})
 
 
 class Group(Strict):
@@ -25,10 +50,27 @@ class Group(Strict):
     segments: list[PositiveInt] = Field(min_length=1)
 
 
+class Tolerance(Strict):
+    """How far from a number that is printed without an interval counts as within it."""
+
+    absolute: PositiveFloat | None = Field(default=None, description="in the printed unit")
+    relative: PositiveFloat | None = Field(default=None, description="share of the printed value")
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> "Tolerance":
+        if (self.absolute is None) == (self.relative is None):
+            raise ValueError("give exactly one of absolute, relative")
+        return self
+
+
 class _Cell(Strict):
     """What every cell of a printed table has."""
 
     unit: str = ""
+    tolerance: Tolerance | None = Field(default=None, description="15 % of the printed value when left out")
+    digits: int | None = Field(
+        default=None, ge=0, description="after the point, to which ranks and tables without print are rounded"
+    )
     against: str | None = Field(default=None, description="the row it is compared with when values differ")
     at_fault: list[str] = Field(
         default=[],
@@ -137,7 +179,56 @@ class CorrelationCell(_Cell):
         return [self.predictor]
 
 
-Cell = Annotated[MeanCell | PatientsCell | ReductionCell | CorrelationCell, Field(discriminator="statistic")]
+class PooledCell(_Cell):
+    """The expected calibration error of the foreground's probability over all voxels of all subjects: their
+    bins are added up before the error is taken (`ece_fg_ds`); mean over members or draws.
+
+    Source: Jungo 2019, supplement (data-set ECE).
+    """
+
+    statistic: Literal["pooled"]
+    cohort: str
+    part: Part = "test"
+    predictor: str
+    size: PositiveInt | None = None
+    measure: Literal["ece_fg", "signed_ce"]
+    region: Literal["volume", "mask"] = "volume"
+    factor: PositiveFloat = 1.0
+
+    def cohorts_used(self) -> list[str]:
+        return [self.cohort]
+
+    def predictors_used(self) -> list[str]:
+        return [self.predictor]
+
+
+class ShareCell(_Cell):
+    """Per cent of subjects whose confidence is too low (`underconfident`) or too high (`overconfident`).
+
+    A subject's signed calibration error, averaged over the predictors, lies above τ or below −τ; τ is the
+    given percentile over the predictors of the signed calibration error of all subjects' pooled bins.
+
+    Source: Jungo 2019, §3, by the rule of its public code (miscalibration_percentage).
+    """
+
+    statistic: Literal["underconfident", "overconfident"]
+    cohort: str
+    part: Part = "test"
+    predictors: list[str] = Field(min_length=1)
+    percentile: float = Field(default=90.0, ge=0, le=100)
+    region: Literal["volume", "mask"] = "volume"
+
+    def cohorts_used(self) -> list[str]:
+        return [self.cohort]
+
+    def predictors_used(self) -> list[str]:
+        return self.predictors
+
+
+Cell = Annotated[
+    MeanCell | PatientsCell | ReductionCell | CorrelationCell | PooledCell | ShareCell,
+    Field(discriminator="statistic"),
+]
 _CELL: TypeAdapter[Cell] = TypeAdapter(Cell)
 
 
@@ -147,6 +238,11 @@ class Table(Strict):
     name: str = Field(description="as the published CSV calls it")
     slug: str = Field(pattern=r"^[A-Za-z0-9_]+$", description="file name")
     title: str
+    printed: bool = Field(default=True, description="false: the paper prints no number of it that is known")
+    ranked: bool = Field(
+        default=False,
+        description="rows are ranked in each column, as printed in the notes of the published CSV",
+    )
     notes: list[str] = Field(default=[])
     rows: dict[str, dict[str, Any]]
     columns: dict[str, dict[str, Any]]
@@ -291,5 +387,8 @@ def check_place(measure: str, region: str, segment: int) -> None:
         raise ValueError(
             f"segment {segment}: {measure} is of {'one segment' if not segment else 'all classes'}"
         )
-    if measure in PER_SEGMENT and region != "volume":
-        raise ValueError(f"{measure} is measured in the whole volume only, not in the {region}")
+    for name, measured in (("box", IN_BOX), ("mask", IN_MASK)):
+        if region == name and measure not in measured:
+            raise ValueError(
+                f"{measure} is not measured in the {name}; there are: {', '.join(sorted(measured))}"
+            )

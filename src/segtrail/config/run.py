@@ -27,6 +27,9 @@ class RunFile(Strict):
     scale: str = Field(description="one of the scales of the studies: smoke, demo, paper")
     studies: list[str] = Field(min_length=1)
     cohorts: list[str] | None = Field(default=None, description="only these cohorts; all when left out")
+    sensitivity: str | None = Field(
+        default=None, description="the name of a sensitivity run, which every study of the run must have"
+    )
     seed: int = 1
     on_bad_subject: Literal["stop", "exclude"] = "stop"
     device: Literal["auto", "cpu", "cuda"] = Field(
@@ -46,6 +49,7 @@ class Run(Strict):
 
     name: str
     scale: str
+    sensitivity: str | None
     seed: int
     on_bad_subject: Literal["stop", "exclude"]
     device: Literal["auto", "cpu", "cuda"]
@@ -98,6 +102,7 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
     return Run(
         name=wanted.run,
         scale=wanted.scale,
+        sensitivity=wanted.sensitivity,
         seed=wanted.seed,
         on_bad_subject=wanted.on_bad_subject,
         device=wanted.device,
@@ -178,7 +183,10 @@ def _load_study(
     scales = values.pop("scales", {})
     if wanted.scale not in scales:
         raise _unknown("scale", wanted.scale, list(scales))
-    values = merged(merged(values, scales[wanted.scale] or {}), wanted.overrides.get(name, {}))
+    values = merged(values, scales[wanted.scale] or {})
+    if wanted.sensitivity is not None:
+        values = merged(values, _sensitivity(name, values, wanted.sensitivity))
+    values = merged(values, wanted.overrides.get(name, {}))
     absent = _absent_cohorts(values.get("cohorts", {}), wanted, roots)
     if absent and len(absent) == len(values["cohorts"]):
         raise ConfigError(
@@ -200,6 +208,20 @@ def _load_study(
                     remedy=f"set data.{dataset} to the data set's root, or describe a phantom",
                 )
     return study, absent
+
+
+def _sensitivity(study: str, values: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """The patch of a study's sensitivity run; ConfigError where the study has none of that name."""
+    known = values.get("sensitivity") or {}
+    if wanted not in known:
+        raise ConfigError(
+            f"sensitivity = {wanted!r}, which {study} does not have",
+            file=f"config/studies/{study}.yaml",
+            expected=f"one of: {', '.join(known) or '(none)'}",
+            remedy="name it, or leave the study out (config key `studies`)",
+        )
+    patch: dict[str, Any] = known[wanted].get("patch") or {}
+    return patch
 
 
 def _absent_cohorts(cohorts: dict[str, Any], wanted: RunFile, roots: dict[str, Path]) -> dict[str, str]:

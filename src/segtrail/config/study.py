@@ -1,16 +1,47 @@
 """A study: one paper as data."""
 
 import copy
+import math
 import re
 from collections.abc import Collection
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from .base import Strict
 from .cohort import Cohort
 from .model import Model, Predictor
+from .recipe import Step
 from .results import Claim, Figure, Table
+
+
+class ErrorDetection(Strict):
+    """Does the uncertainty lie where the segmentation is wrong, and is the foreground's probability right?
+
+    For cohorts of one segment. Counts are kept for each threshold; a voxel is uncertain where its uncertainty
+    exceeds it.
+
+    Source: Jungo 2019, §2.4; the thresholds are those of its public code.
+    """
+
+    thresholds: list[float] = Field(
+        default=[0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95], min_length=1
+    )
+    bins: PositiveInt = Field(default=10, description="equal bins of the foreground's probability")
+    picked_on: Literal["same", "val"] = Field(
+        default="same",
+        description="the part whose mean picks the threshold of u_e and bnf: that which is reported, as "
+        "Jungo 2019 does, or the validation part",
+    )
+
+    @model_validator(mode="after")
+    def thresholds_ascend(self) -> "ErrorDetection":
+        if not (self.thresholds[0] >= 0 and self.thresholds[-1] < 1):
+            raise ValueError(f"thresholds {self.thresholds}: expected in [0, 1)")
+        if any(a >= b for a, b in pairwise(self.thresholds)):
+            raise ValueError(f"thresholds {self.thresholds}: expected in ascending order")
+        return self
 
 
 class Measures(Strict):
@@ -19,6 +50,10 @@ class Measures(Strict):
     ece_bins: PositiveInt = Field(description="equal bins of confidence; Mehrtash 2020 does not say how many")
     nll_clip: float = Field(
         default=1e-7, gt=0, lt=0.1, description="smallest probability inside the logarithm"
+    )
+    surface: bool = Field(default=True, description="measure distances between surfaces (hd95)")
+    errors: ErrorDetection | None = Field(
+        default=None, description="null: no measure of uncertainty against errors (ece_fg, u_e, bnf, …)"
     )
     reliability_min_count: int = Field(default=1000, ge=0, description="smaller bins are not drawn")
     dice_clip: float = Field(default=1e-3, gt=0, lt=0.5, description="logit Dice is taken of [clip, 1−clip]")
@@ -29,7 +64,17 @@ class Measures(Strict):
 
     def measured_by(self) -> dict[str, Any]:
         """The keys that shape rows of measures; the others are used on the rows."""
-        return self.model_dump(mode="json", include={"ece_bins", "nll_clip"})
+        shown = self.model_dump(mode="json", include={"ece_bins", "nll_clip", "surface", "errors"})
+        if shown["errors"] is not None:
+            del shown["errors"]["picked_on"]
+        return shown
+
+
+class Sensitivity(Strict):
+    """A choice of the paper's turned round, as a run of its own that is asked for by name."""
+
+    about: str = Field(description="what is turned round, and why one would want to know")
+    patch: dict[str, Any] = Field(description="laid over the study, after the scale and before overrides")
 
 
 class Study(Strict):
@@ -37,6 +82,7 @@ class Study(Strict):
 
     title: str
     citation: str
+    recipes: dict[str, list[Step]] = Field(default={}, description="name → recipe, which cohorts can name")
     cohorts: dict[str, Cohort]
     models: dict[str, Model]
     predictors: dict[str, Predictor]
@@ -44,6 +90,23 @@ class Study(Strict):
     tables: list[Table] = Field(default=[])
     claims: list[Claim] = Field(default=[])
     figures: dict[str, Figure] = Field(default={})
+    sensitivity: dict[str, Sensitivity] = Field(default={}, description="name → another choice")
+
+    @model_validator(mode="before")
+    @classmethod
+    def recipes_by_name(cls, values: Any) -> Any:
+        """A cohort's recipe is a list of steps, or the name of one of `recipes`."""
+        if not isinstance(values, dict) or not isinstance(values.get("cohorts"), dict):
+            return values
+        recipes, cohorts = values.get("recipes") or {}, dict(values["cohorts"])
+        for name, cohort in cohorts.items():
+            if isinstance(cohort, dict) and isinstance(wanted := cohort.get("recipe"), str):
+                if wanted not in recipes:
+                    raise ValueError(
+                        f"cohorts.{name}.recipe {wanted!r} is not one of {sorted(recipes)} (key recipes)"
+                    )
+                cohorts[name] = {**cohort, "recipe": recipes[wanted]}
+        return {**values, "cohorts": cohorts}
 
     @model_validator(mode="after")
     def names_are_words(self) -> "Study":
@@ -65,9 +128,14 @@ class Study(Strict):
                 raise ValueError(
                     f"predictors.{name}.model {predictor.model!r} is not one of {sorted(self.models)}"
                 )
-        for cohort in self.cohorts:
+        for cohort, chosen_cohort in self.cohorts.items():
+            for name in chosen_cohort.models:
+                if name not in self.models:
+                    raise ValueError(
+                        f"cohorts.{cohort}.models.{name}: expected some of {sorted(self.models)}"
+                    )
             for name in self.models:
-                self.model(cohort, name)
+                self._check_model(cohort, name)
             passes: dict[str, int | None] = {}
             for name, predictor in self.predictors.items():
                 chosen = self.predictor(cohort, name)
@@ -76,11 +144,63 @@ class Study(Strict):
                         f"predictors.{name}: samples {chosen.samples}, but another predictor of the model "
                         f"{chosen.model} has {passes[chosen.posterior]}; they would share one posterior"
                     )
-                members = self.model(cohort, predictor.model).members
+                model = self.model(cohort, predictor.model)
+                if (chosen.kind == "aleatoric") != (model.aleatoric is not None):
+                    raise ValueError(f"predictors.{name}: kind aleatoric belongs to a model with `aleatoric`")
+                if (chosen.kind == "auxiliary") != (model.auxiliary is not None):
+                    raise ValueError(f"predictors.{name}: kind auxiliary belongs to a model with `auxiliary`")
+                over = chosen.rescale.over if chosen.rescale else ""
+                if over == "validation" and "val" not in chosen_cohort.measured:
+                    raise ValueError(
+                        f"predictors.{name}.rescale.over validation: cohorts.{cohort}.measured has no val"
+                    )
+                members = model.members
                 if chosen.kind == "ensemble" and max([*chosen.sizes, *chosen.maps]) > members:
                     raise ValueError(
                         f"predictors.{name}: sizes {chosen.sizes} and maps {chosen.maps} need more members, "
                         f"cohort {cohort} trains {members}"
+                    )
+        return self
+
+    def _check_model(self, cohort: str, name: str) -> None:
+        """Raises ValueError for an auxiliary model that has nothing to learn from."""
+        model = self.model(cohort, name)
+        if model.auxiliary is None:
+            return
+        where = f"models.{name}.auxiliary"
+        named = {"model": model.auxiliary.model, "folds": model.auxiliary.folds}
+        for key, other in named.items():
+            if other is not None and (other not in self.models or self.models[other].auxiliary):
+                known = sorted(one for one, content in self.models.items() if not content.auxiliary)
+                raise ValueError(f"{where}.{key} {other!r} is not one of {known}")
+        members = self.model(cohort, model.auxiliary.model).members
+        if model.members > members:
+            raise ValueError(
+                f"{where}: {model.members} members, but {model.auxiliary.model} has {members}, and member m "
+                "learns the errors of member m"
+            )
+        if model.auxiliary.folds is not None:
+            folds = self.model(cohort, model.auxiliary.folds)
+            if folds.folds is None or folds.folds.held_out != "validation" or folds.members != folds.folds.k:
+                raise ValueError(
+                    f"{where}.folds {model.auxiliary.folds!r}: expected a model with k members, whose folds "
+                    "are held out as validation"
+                )
+            used = {"train"} if model.folds and model.folds.held_out == "validation" else {"train", "val"}
+            used |= set(model.folds.of) if model.folds else set()
+            if missing := used - set(folds.folds.of):
+                raise ValueError(
+                    f"{where}.folds {model.auxiliary.folds!r} predicts {folds.folds.of} of {cohort}, but "
+                    f"{sorted(missing)} is needed too"
+                )
+
+    @model_validator(mode="after")
+    def errors_need_one_segment(self) -> "Study":
+        if self.measures.errors is not None:
+            for name, cohort in self.cohorts.items():
+                if len(cohort.segments) != 1:
+                    raise ValueError(
+                        f"measures.errors: cohorts.{name} has {len(cohort.segments)} segments, expected one"
                     )
         return self
 
@@ -102,7 +222,12 @@ class Study(Strict):
 
     def model(self, cohort: str, name: str) -> Model:
         """The model as this cohort trains it."""
-        return Model.model_validate(merged(self.models[name].model_dump(), self.cohorts[cohort].model))
+        chosen = self.cohorts[cohort]
+        values = merged(self.models[name].model_dump(), chosen.model)
+        values = merged(values, chosen.models.get(name, {}))
+        training = values["training"]
+        training["epochs"] = math.ceil(training["epochs"] * training.pop("epochs_share"))
+        return Model.model_validate(values)
 
     def predictor(self, cohort: str, name: str) -> Predictor:
         """The predictor as this cohort uses it; a patch touches only the fields its kind knows."""
@@ -112,6 +237,8 @@ class Study(Strict):
             "ensemble": {"sizes", "table_size", "draws", "maps"},
             "mc_dropout": {"samples"},
             "single": set[str](),
+            "aleatoric": {"rescale"},
+            "auxiliary": {"rescale"},
         }
         patch = {key: value for key, value in patch.items() if key in wanted[values["kind"]]}
         return Predictor.model_validate(merged(values, patch))
