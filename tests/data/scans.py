@@ -41,8 +41,13 @@ def noise(shape: tuple[int, int, int], seed: int = 0, channels: int = 2) -> np.n
     return np.random.default_rng(seed).normal(100, 20, (channels, *shape)).astype(np.float32)
 
 
-def cohort(*recipe: dict, channels: Sequence[str] = ("c0", "c1"), classes: Sequence[int] = (2, 1)) -> Cohort:
-    """A cohort whose class k is the label value `classes[k - 1]`."""
+def cohort(
+    *recipe: dict,
+    channels: Sequence[str] = ("c0", "c1"),
+    classes: Sequence[int] = (2, 1),
+    mask: str | None = None,
+) -> Cohort:
+    """A cohort whose class k is the label value `classes[k - 1]`; `mask` names a channel."""
     segments = [{"name": f"label {value}", "numeral": "I", "labels": [value]} for value in classes]
     return Cohort.model_validate(
         {
@@ -53,6 +58,7 @@ def cohort(*recipe: dict, channels: Sequence[str] = ("c0", "c1"), classes: Seque
             "split": {"parts": {"train": {"size": 1}}},
             "recipe": recipe,
             "box": {"in_plane_mm": 8, "slices": 2},
+            "mask": None if mask is None else {"channel": mask},
         }
     )
 

@@ -128,6 +128,61 @@ def test_bad_subject_is_refused_and_the_others_are_kept(tmp_path, what):
     assert len(str(problem).splitlines()) <= 12
 
 
+def spoilt_isic(root: Path, part: str, array: np.ndarray | None) -> Path:
+    """Picture 1 of four with other content, or cut short; picture 2 is in another official part."""
+    for index in range(4):
+        fixtures.isic17(root, f"ISIC_{index:07d}", "Test_v2" if index == 2 else "Training")
+    folder = "Data" if part == "picture" else "Part1_GroundTruth"
+    name = "ISIC_0000001.jpg" if part == "picture" else "ISIC_0000001_segmentation.png"
+    path = root / f"ISIC-2017_Training_{folder}" / name
+    return truncated(path) if array is None else put(path, array)
+
+
+LESION = (255 * (mask(1)[:, :, 1].T)).astype(np.uint8)  # (Y, X), as the fixture's
+GREY = np.random.default_rng(0).integers(0, 255, LESION.shape).astype(np.uint8)
+
+# what → (of picture or mask, other content, texts in the message)
+BAD_PICTURES: dict[str, tuple[str, np.ndarray | None, tuple[str, ...]]] = {
+    "mask of another size": ("mask", LESION[:-2], ("shape 12 × 8 × 1", "shape 12 × 10 × 1")),
+    "mask that is turned": ("mask", LESION.T, ("shape 10 × 12 × 1", "shape 12 × 10 × 1")),
+    "mask without a lesion": ("mask", 0 * LESION, ("no voxel is foreground", "255")),
+    "mask of 0 and 1": ("mask", LESION // 255, ("1 (6 voxels)", "0, 255")),
+    "mask in colours": ("mask", np.stack([LESION] * 3, -1), ("a RGB picture, asked for a label map",)),
+    "mask cut short": ("mask", None, ("a whole .png file", "copy the file again")),
+    "grey picture among colours": ("picture", GREY, ("a L picture, asked for red", "an RGB picture")),
+    "black picture": ("picture", np.zeros((10, 12, 3), np.uint8), ("red is 0 everywhere",)),
+    "picture cut short": ("picture", None, ("a whole .jpg file", "copy the file again")),
+}
+
+
+@pytest.mark.parametrize("what", BAD_PICTURES)
+def test_bad_picture_is_refused_and_the_others_are_kept(tmp_path, what):
+    part, array, texts = BAD_PICTURES[what]
+    path = spoilt_isic(tmp_path, part, array)
+    report = checked("isic17", tmp_path)
+    assert [row.id for row in report.rows] == ["ISIC_0000000", "ISIC_0000002", "ISIC_0000003"]
+    assert report.labelled_subjects == 4
+    (problem,) = report.problems
+    assert (problem.subject, problem.file) == ("ISIC_0000001", str(path))
+    assert problem.expected
+    assert problem.remedy
+    for text in texts:
+        assert text in str(problem), f"{text!r} is not in\n{problem}"
+
+
+def test_brats18_without_its_t2_is_refused(tmp_path):
+    """A cohort's mask may need it where no network does."""
+    fixtures.brats(tmp_path / "HGG", "Brats18_TCIA02_118_1")
+    bad = fixtures.brats(tmp_path / "LGG", "Brats18_TCIA10_241_1", channels="t1 t1ce flair")
+    report = checked("brats", tmp_path)
+    assert [row.id for row in report.rows] == ["Brats18_TCIA02_118_1"]
+    (problem,) = report.problems
+    assert problem.subject == "Brats18_TCIA10_241_1"
+    assert problem.file == str(bad)
+    assert "missing: t2" in problem.found
+    assert "Brats18_TCIA10_241_1_t2.nii.gz" in str(problem)
+
+
 def test_a_shift_far_below_a_voxel_is_accepted(tmp_path):
     folder = fixtures.brats(tmp_path, NAME)
     spoil(label_of(folder), mask(1, 2, 4), shifted(0.001))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,19 @@ def subject(tmp_path: Path) -> Subject:
     return write(tmp_path, "s1", noise(SHAPE), ball(SHAPE))
 
 
-def test_a_file_gives_back_what_was_saved_and_has_the_same_bytes(tmp_path, subject):
-    recipe = cohort({"step": "resample_to_spacing", "spacing": [1, 1, None]}, {"step": "min_max"})
+@pytest.mark.parametrize("mask", [None, "c1"])
+def test_a_file_gives_back_what_was_saved_and_has_the_same_bytes(tmp_path, subject, mask):
+    recipe = cohort({"step": "resample_to_spacing", "spacing": [1, 1, None]}, {"step": "min_max"}, mask=mask)
     prepared = prepare(subject, "d", "test", recipe)
     for name in ("one.npz", "two.npz"):
         save(tmp_path / name, prepared)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
     loaded = load(tmp_path / "one.npz")
+    with zipfile.ZipFile(tmp_path / "one.npz") as archive:
+        there = ["about.json", "image.npy", "label.npy", *(["mask.npy"] if mask else [])]
+        assert archive.namelist() == there
     for name in prepared.__dataclass_fields__:
-        if name in ("image", "label"):
+        if name in ("image", "label") or (name == "mask" and mask):
             np.testing.assert_array_equal(getattr(loaded, name), getattr(prepared, name))
             assert getattr(loaded, name).dtype == getattr(prepared, name).dtype
         else:

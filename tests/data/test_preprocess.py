@@ -1,6 +1,7 @@
 """Each step of a recipe against an independent computation, and what a recipe refuses."""
 
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import fixtures
@@ -199,6 +200,99 @@ def test_z_score_over_a_mask_after_resampling(tmp_path, image):
     np.testing.assert_allclose(prepared.image[0], expected, atol=1e-5)
 
 
+# --- masks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def head(tmp_path: Path, image: np.ndarray) -> tuple[Subject, np.ndarray]:
+    """A subject whose channel c1 is 0 or below around a ball, and the ball (X, Y, Z)."""
+    inside = ball(SHAPE, 0.8) > 0
+    image[1] = np.where(inside, image[1], -np.abs(image[1]))
+    image[1, :2] = 0
+    inside[:2] = False
+    return write(tmp_path, "head", image, ball(SHAPE)), inside
+
+
+@pytest.mark.parametrize("channels", [("c0", "c1"), ("c0",)])
+def test_a_mask_is_where_the_raw_channel_is_above_zero(head, channels):
+    """Also of a channel that the cohort does not use; padding lies outside, and what is cut off is gone."""
+    subject, inside = head
+    steps = ({"step": "z_score"}, {"step": "centre_crop_or_pad", "shape": [25, 13, None]})
+    prepared = prepare(subject, "d", "test", cohort(*steps, channels=channels, mask="c1"))
+    assert prepared.mask.dtype == bool
+    np.testing.assert_array_equal(prepared.mask, zyx(np.pad(inside[:, 2:15], ((2, 2), (0, 0), (0, 0)))))
+    without = prepare(subject, "d", "test", cohort(*steps, channels=channels))
+    assert without.mask is None
+    for name in ("image", "label"):
+        np.testing.assert_array_equal(getattr(prepared, name), getattr(without, name))
+
+
+def test_a_mask_is_resampled_to_the_nearest_voxel(tmp_path, head):
+    subject, inside = head
+    resample = {"step": "resample_to_spacing", "spacing": [1.3, 0.7, 2.5]}
+    prepared = prepare(subject, "d", "test", cohort(resample, channels=["c0"], mask="c1"))
+    path = tmp_path / "mask.nii"
+    nib.save(nib.Nifti1Image(inside.astype(np.uint8), affine_of(SPACING)), path)
+    expected = resampled_by_simpleitk(path, prepared.geometry, sitk.sitkNearestNeighbor) > 0
+    assert (prepared.mask != expected).mean() < 0.002  # ties between two voxels
+    assert prepared.mask.shape == prepared.label.shape
+
+
+@pytest.mark.parametrize("layout", ["msd", "folder"])
+def test_a_users_data_set_can_be_masked_by_any_of_its_channels(tmp_path, layout):
+    if layout == "msd":
+        fixtures.msd(tmp_path, "p_1", modality=("FLAIR", "T2w"))
+        dataset = fixtures.dataset("msd", ["flair", "t2w"], [0, 1, 2])
+        used, masked = "flair", "t2w"
+        path = tmp_path / "imagesTr" / "p_1.nii.gz"
+        values = np.asarray(nib.load(path).dataobj) - 1000
+        fixtures.put(path, values)
+        values = values[..., 1]
+    else:
+        fixtures.folder(tmp_path, "p_1")
+        dataset = fixtures.dataset("folder", ["t1", "t2"], [0, 1])
+        used, masked = "t1", "t2"
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "images" / "p_1_t2.mha"))).T - 1000
+        sitk.WriteImage(sitk.GetImageFromArray(values.T), str(tmp_path / "images" / "p_1_t2.mha"))
+        fixtures.put(tmp_path / "images" / "p_1_t1.nii.gz", fixtures.scan(), MHA_GRID)
+        fixtures.put(tmp_path / "labels" / "p_1.nii.gz", fixtures.mask(1), MHA_GRID)
+    (subject,) = list_subjects(tmp_path, dataset).subjects
+    prepared = prepare(subject, "d", "test", cohort(channels=[used], classes=(1,), mask=masked))
+    assert 0 < prepared.mask.mean() < 1
+    np.testing.assert_array_equal(prepared.mask, zyx(values > 0))
+
+
+MHA_GRID = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def test_a_mask_that_cannot_be_made_is_refused(tmp_path, head):
+    subject, _ = head
+    with pytest.raises(DataError, match="missing: t2") as caught:
+        prepare(subject, "d", "test", cohort(mask="t2"))
+    assert caught.value.subject == "head"
+    assert "t2 for its mask" in caught.value.expected
+
+    crop = {"step": "centre_crop_or_pad", "shape": [3, 3, None]}
+    label = np.ones(SHAPE, np.uint8)
+    corner = noise(SHAPE)
+    corner[1] = 0
+    corner[1, 0, 0] = 7
+    for name, array, steps in (("cut", corner, [crop]), ("black", corner * [[[[1]]], [[[0]]]], [])):
+        subject = write(tmp_path, name, array.astype(np.float32), label)
+        with pytest.raises(DataError, match="an empty mask: no voxel of channel c1 is above 0") as caught:
+            prepare(subject, "d", "test", cohort(*steps, channels=["c0"], classes=(1,), mask="c1"))
+        assert (caught.value.subject, caught.value.file) == (name, str(subject.channels["c1"]))
+
+    corner[1, 4, 4] = np.nan
+    subject = write(tmp_path, "nan", corner, label)
+    with pytest.raises(DataError, match="NaN") as caught:
+        prepare(subject, "d", "test", cohort(channels=["c0"], classes=(1,), mask="c1"))
+    assert caught.value.file == str(subject.channels["c1"])
+
+
+# --- statistics of the training part ---------------------------------------------------------------
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_z_score_over_the_training_population(tmp_path, jobs):
     shapes = [(9, 8, 4), (7, 12, 5), (10, 10, 3)]
@@ -315,6 +409,147 @@ def test_colour_pictures_are_single_slices(tmp_path):
         np.testing.assert_allclose(ours[0], expected, atol=1e-6)
     np.testing.assert_array_equal(prepared.label[0], mask == 255)
     assert prepared.spacing_zyx == (1, 1, 1)
+
+
+COLOURS = ("red", "green", "blue")
+
+
+def picture(
+    folder: Path, size: tuple[int, int] = (61, 47), channels: Sequence[str] = COLOURS, suffix: str = "png"
+) -> Subject:
+    """Smooth colours with some noise, and a slanted lesion, of `size` (x, y)."""
+    y, x = np.mgrid[: size[1], : size[0]] / max(size)
+    noise = np.random.default_rng(4).normal(0, 12, (size[1], size[0], 3))
+    colours = np.stack([90 + 150 * x, 200 - 120 * y, 80 + 90 * x * y], -1) + noise
+    lesion = (x - 0.5) ** 2 + 2 * (y - 0.4) ** 2 + 0.6 * (x - 0.5) * (y - 0.4) < 0.05
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(np.clip(colours, 0, 255).astype(np.uint8)).save(folder / f"p.{suffix}")
+    Image.fromarray((255 * lesion).astype(np.uint8)).save(folder / "p_segmentation.png")
+    return Subject("p", "p", dict.fromkeys(channels, folder / f"p.{suffix}"), folder / "p_segmentation.png")
+
+
+def saved_and_read(subject: Subject, folder: Path, shape: tuple[int, int]) -> list[np.ndarray]:
+    """As the authors of Jungo 2019 do it: resized, saved, read again; colours (Y, X, 3) and mask (Y, X)."""
+    with Image.open(subject.channels["red"]) as image:
+        image.resize(shape, Image.Resampling.BILINEAR).save(folder / "resized.jpg")
+    with Image.open(subject.label) as image:
+        image.resize(shape, Image.Resampling.NEAREST).save(folder / "resized.png")
+    return [np.asarray(Image.open(folder / f"resized.{suffix}")) for suffix in ("jpg", "png")]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("shape", [(32, 24), (90, 70)])
+def test_a_picture_is_resized_as_if_saved_between(tmp_path, suffix, shape):
+    subject = picture(tmp_path, suffix=suffix)
+    steps = (
+        {"step": "resize_picture", "shape": shape, "jpeg_quality": 75},
+        {"step": "min_max", "over": "image"},
+    )
+    prepared = prepare(subject, "d", "test", cohort(*steps, channels=COLOURS, classes=(255,)))
+    colours, lesion = saved_and_read(subject, tmp_path, shape)  # Pillow's default quality is 75
+    colours = colours.astype(float)
+    expected = (colours - colours.min()) / (colours.max() - colours.min())
+    np.testing.assert_allclose(prepared.image[:, 0], expected.transpose(2, 0, 1), atol=1e-6)
+    np.testing.assert_array_equal(prepared.label[0], lesion == 255)
+    assert prepared.geometry.shape == (*shape, 1)
+    assert prepared.geometry.spacing == pytest.approx((61 / shape[0], 47 / shape[1], 1))
+    back = to_original_grid(prepared.label, prepared.geometry, order=0)[..., 0].T
+    truth = np.asarray(Image.open(subject.label)) == 255
+    assert 2 * (back & truth).sum() > 0.93 * (back.sum() + truth.sum())
+
+
+def test_a_smaller_picture_averages_what_a_new_pixel_covers(tmp_path):
+    """By the definition: a triangle of the new pixel's width on each axis, cut at the borders."""
+    subject = picture(tmp_path)
+    step = {"step": "resize_picture", "shape": [20, 16]}
+    prepared = prepare(subject, "d", "test", cohort(step, channels=COLOURS, classes=(255,)))
+    weights = []
+    for old, new in ((61, 20), (47, 16)):
+        centres = (np.arange(new)[:, None] + 0.5) * old / new
+        triangle = np.maximum(0, 1 - np.abs(np.arange(old) + 0.5 - centres) / (old / new))
+        weights.append(triangle / triangle.sum(axis=1, keepdims=True))
+    before = np.asarray(Image.open(subject.channels["red"]), float)
+    expected = np.einsum("iy,yxc,jx->cij", weights[1], before, weights[0])
+    assert np.abs(prepared.image[:, 0] - expected).max() <= 1  # Pillow rounds after each axis
+
+
+def test_the_order_of_the_channels_does_not_change_a_picture(tmp_path):
+    subject = picture(tmp_path)
+    step = {"step": "resize_picture", "shape": [30, 22], "jpeg_quality": 40}
+    rgb, other = (
+        prepare(subject, "d", "test", cohort(step, channels=order, classes=(255,)))
+        for order in (COLOURS, ("blue", "red", "green"))
+    )
+    np.testing.assert_array_equal(other.image, rgb.image[[2, 0, 1]])
+
+
+def test_a_grey_picture_and_its_mask_are_resized(tmp_path):
+    values = np.zeros((47, 61), np.uint8)
+    values[10:30, 15:45] = np.random.default_rng(0).integers(100, 250, (20, 30))
+    fixtures.put(tmp_path / "p.png", values)
+    fixtures.put(tmp_path / "m.png", (255 * (values > 0)).astype(np.uint8))
+    subject = Subject("p", "p", {"gray": tmp_path / "p.png"}, tmp_path / "m.png")
+    step = {"step": "resize_picture", "shape": [30, 24]}
+    seen = cohort(
+        step, {"step": "z_score", "over": "nonzero"}, channels=["gray"], classes=(255,), mask="gray"
+    )
+    prepared = prepare(subject, "d", "test", seen)
+    np.testing.assert_array_equal(prepared.mask, prepared.label == 1)
+    assert (prepared.image[0][~prepared.mask] == 0).all()
+    assert prepared.image[0][prepared.mask].std() == pytest.approx(1, abs=1e-4)
+
+
+def test_what_is_no_picture_is_not_resized_as_one(tmp_path, subject):
+    step = {"step": "resize_picture", "shape": [8, 8]}
+    with pytest.raises(DataError, match="6 slices") as caught:
+        prepare(subject, "d", "test", cohort(step, channels=["c0"]))
+    assert caught.value.subject == "s1"
+    assert "0 to 255" in caught.value.expected
+    scaled = cohort({"step": "min_max"}, step, channels=COLOURS, classes=(255,))
+    with pytest.raises(DataError, match="values from 0 to 1"):
+        prepare(picture(tmp_path), "d", "test", scaled)
+    flat = write(tmp_path, "ct", np.full((1, 9, 9, 1), -3, np.int16), np.ones((9, 9, 1), np.uint8))
+    with pytest.raises(DataError, match="values from -3 to -3"):
+        prepare(flat, "d", "test", cohort(step, channels=["c0"], classes=(1,)))
+    with pytest.raises(ConfigError, match="resize_picture of the channels red, green"):
+        prepare(picture(tmp_path), "d", "test", cohort(step, channels=COLOURS[:2], classes=(255,)))
+
+
+def test_min_max_over_the_image_keeps_the_colours_apart(subject, image):
+    seen = cohort({"step": "min_max", "over": "image", "lower_percentile": 3, "upper_percentile": 96})
+    prepared = prepare(subject, "d", "test", seen)
+    low, high = stats.scoreatpercentile(image.astype(float), [3, 96])
+    np.testing.assert_allclose(
+        prepared.image, (np.clip(zyx(image), low, high) - low) / (high - low), atol=1e-5
+    )
+
+
+def test_a_constant_image_has_no_range(tmp_path):
+    both = np.full((2, *SHAPE), 4, np.int16)
+    with pytest.raises(DataError, match=r"channel c0 c1: percentiles 0\.0 and 100\.0 are both 4"):
+        prepare(
+            write(tmp_path, "s", both, ball(SHAPE)), "d", "test", cohort({"step": "min_max", "over": "image"})
+        )
+
+
+def test_real_photographs_of_skin(tmp_path):
+    """The recipe of Jungo 2019 on some of every kind, against Pillow by way of files."""
+    described = fixtures.dataset("isic17", list(COLOURS), [0, 255])
+    subjects = list_subjects(fixtures.real("isic2017"), described).subjects[::300]
+    recipe = cohort(
+        {"step": "resize_picture", "shape": [256, 192], "jpeg_quality": 75},
+        {"step": "min_max", "over": "image"},
+        channels=COLOURS,
+        classes=(255,),
+    )
+    for subject in subjects:
+        prepared = prepare(subject, "isic17", "train", recipe)
+        colours, lesion = saved_and_read(subject, tmp_path, (256, 192))
+        low, high = float(colours.min()), float(colours.max())
+        expected = (colours.transpose(2, 0, 1) - low) / (high - low)
+        np.testing.assert_allclose(prepared.image[:, 0], expected, atol=1e-6)
+        np.testing.assert_array_equal(prepared.label[0], lesion == 255)
+        assert prepared.image.shape == (3, 1, 192, 256)
 
 
 @pytest.mark.parametrize(

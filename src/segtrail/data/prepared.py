@@ -5,6 +5,7 @@ Only numpy is imported here: training and sampling jobs load these files and not
 
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class Prepared:
     image: np.ndarray  # (C, Z, Y, X) float32
     label: np.ndarray  # (Z, Y, X) uint8, class indices 0…K−1
     geometry: Geometry
+    mask: np.ndarray | None = None  # (Z, Y, X) bool, where the cohort has a mask
 
     @property
     def spacing_zyx(self) -> Floats:
@@ -51,7 +53,10 @@ def save(path: str | Path, prepared: Prepared) -> None:
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         # np.savez would stamp the time of writing; ZipInfo's own date is 1 January 1980.
         archive.writestr(zipfile.ZipInfo("about.json"), json.dumps(about, sort_keys=True))
-        for name, array in (("image", prepared.image), ("label", prepared.label)):
+        arrays = {"image": prepared.image, "label": prepared.label, "mask": prepared.mask}
+        for name, array in arrays.items():
+            if array is None:
+                continue
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as handle:
                 np.lib.format.write_array(handle, np.ascontiguousarray(array), allow_pickle=False)
 
@@ -63,7 +68,10 @@ def load(path: str | Path) -> Prepared:
             about = json.loads(archive["about.json"])
             names = {name: about[name] for name in NAMES}
             geometry = Geometry.from_dict(about["geometry"])
-            return Prepared(**names, image=archive["image"], label=archive["label"], geometry=geometry)
+            mask = archive.get("mask")
+            return Prepared(
+                **names, image=archive["image"], label=archive["label"], geometry=geometry, mask=mask
+            )
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
         raise ArtifactError(
             f"{type(error).__name__}: {error}",
@@ -73,7 +81,13 @@ def load(path: str | Path) -> Prepared:
         ) from error
 
 
+def iter_folder(folder: str | Path) -> Iterator[Prepared]:
+    """The subjects of a folder that `prepare_many` wrote, as `load_folder`, read one by one."""
+    for entry in read_json(Path(folder) / "manifest.json")["subjects"]:
+        if not entry["excluded"]:
+            yield load(Path(folder) / entry["file"])
+
+
 def load_folder(folder: str | Path) -> list[Prepared]:
-    """The subjects of a folder that `prepare_many` wrote, without the excluded ones, sorted."""
-    manifest = read_json(Path(folder) / "manifest.json")
-    return [load(Path(folder) / entry["file"]) for entry in manifest["subjects"] if not entry["excluded"]]
+    """All subjects of `iter_folder`, in memory."""
+    return list(iter_folder(folder))

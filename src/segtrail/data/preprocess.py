@@ -46,7 +46,8 @@ def prepare(
     `population` holds the training part's statistics that `population_statistics` returns, where the
     recipe asks for them. Raises DataError where the scan cannot be used: a missing channel or label, an
     unreadable file, grids that differ, values that are not finite, nothing but one value, or a
-    foreground that the recipe has cut away. Raises ConfigError if `population` is needed and missing.
+    foreground or a mask that the recipe has cut away. Raises ConfigError if `population` is needed and
+    missing.
     """
     state = _read(subject, cohort)
     foreground = bool(state.label.any())
@@ -60,6 +61,14 @@ def prepare(
             expected="a recipe that keeps at least a part of the foreground",
             remedy="look at the crop steps of the cohort's recipe",
         )
+    if state.mask is not None and not state.mask.any():
+        raise DataError(
+            f"an empty mask: no voxel of channel {cohort.mask.channel if cohort.mask else ''} is above 0",
+            subject=subject.id,
+            file=subject.channels[cohort.mask.channel] if cohort.mask else None,
+            expected="voxels above 0 in the scan, and a recipe that keeps some of them (cohort key mask)",
+            remedy="look at the scan; or set on_bad_subject: exclude",
+        )
     return Prepared(
         subject=subject.id,
         patient=subject.patient,
@@ -71,6 +80,7 @@ def prepare(
         image=np.ascontiguousarray(state.image),
         label=np.ascontiguousarray(state.label),
         geometry=state.geometry,
+        mask=None if state.mask is None else np.ascontiguousarray(state.mask),
     )
 
 
@@ -235,26 +245,32 @@ def _in_order(work: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator
 
 def _read(subject: Subject, cohort: Cohort) -> State:
     """The cohort's channels and classes as they are in the files."""
-    missing = [channel for channel in cohort.channels if channel not in subject.channels]
+    wanted = list(dict.fromkeys([*cohort.channels, *([cohort.mask.channel] if cohort.mask else [])]))
+    missing = [channel for channel in wanted if channel not in subject.channels]
     if missing:
         raise DataError(
             f"channels {', '.join(subject.channels)}; missing: {', '.join(missing)}",
             subject=subject.id,
-            expected=f"the cohort's channels {', '.join(cohort.channels)}",
+            expected=f"the cohort's channels {', '.join(cohort.channels)}"
+            + (f", and {cohort.mask.channel} for its mask" if cohort.mask else ""),
             remedy="correct the cohort's channels or add the files",
         )
     if subject.label is None:
         raise DataError("no reference label", subject=subject.id, remedy="leave the subject out of the split")
     first: Volume | None = None
-    for path, names in _files(subject, cohort).items():
+    mask: np.ndarray | None = None
+    for path, names in _files(subject, wanted).items():
         for name, volume in zip(names, _volumes(subject, path, names), strict=True):
             if first is None:
                 first = volume
                 image = np.empty((len(cohort.channels), *first.array.shape[::-1]), np.float32)
             _check_grid(subject, path, volume, first)
-            channel = image[cohort.channels.index(name)]
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite and is refused
-                channel[...] = volume.array.T
+                channel = volume.array.T.astype(np.float32)
+            if name in cohort.channels:
+                image[cohort.channels.index(name)] = channel
+            if cohort.mask is not None and name == cohort.mask.channel:
+                mask = channel > 0
             if not np.isfinite(channel).all():
                 raise DataError(
                     "NaN or infinite values", subject=subject.id, file=path, expected="finite values"
@@ -269,6 +285,7 @@ def _read(subject: Subject, cohort: Cohort) -> State:
         label=class_indices(reference.array.T, cohort.segments),
         geometry=Geometry.of_scan(first.array.shape, first.affine, first.spacing),
         nonzero=_nonzero(image, cohort),
+        mask=mask,
     )
 
 
@@ -287,10 +304,10 @@ def _nonzero(image: np.ndarray, cohort: Cohort) -> np.ndarray | None:
     return image != 0 if wanted else None
 
 
-def _files(subject: Subject, cohort: Cohort) -> dict[Path, list[str]]:
+def _files(subject: Subject, channels: Sequence[str]) -> dict[Path, list[str]]:
     """file → its channels; those of a picture or of a 4-D scan share one."""
     files: dict[Path, list[str]] = {}
-    for channel in cohort.channels:
+    for channel in channels:
         files.setdefault(subject.channels[channel], []).append(channel)
     return files
 

@@ -1,19 +1,26 @@
-"""Splits: which subjects are in which part of a cohort.
+"""Splits: which subjects are in which part of a cohort, and which of them a member is trained without.
 
 Patients are ranked by a hash of (seed, data set, patient), so that neither the order of listing nor patients
-who are no candidates for a part have any influence on it. A patient is never divided.
+who are no candidates for a part have any influence on it; only `shuffle` draws from all patients, as a
+published split does. A patient is never divided.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import PART_NAMES, Split
-from ..config.cohort import Folds, PartRule
+from ..config.cohort import Folds, PartRule, Shuffle
+from ..config.model import MemberFolds
 from ..errors import ConfigError
 from ..files import read_json
 from ..seeds import seed_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Key = tuple[str, str]  # data set, subject id
 Parts = dict[str, list[Key]]
@@ -56,16 +63,65 @@ def split(by_dataset: Mapping[str, Sequence[SubjectLike]], rule: Split) -> Parts
     of each stratum the proportional number of patients, rounded up or down. Raises ConfigError where the rule
     cannot be met, saying how many patients are available.
     """
+    return {part: sorted(keys) for part, keys in drawn(by_dataset, rule).items()}
+
+
+def drawn(by_dataset: Mapping[str, Sequence[SubjectLike]], rule: Split) -> Parts:
+    """The parts of `split`, each in the order in which its patients were drawn or listed."""
     patients = _patients(by_dataset)
     if rule.parts is not None:
         parts = _subjects(_by_parts(patients, sorted(by_dataset), rule))
+    elif rule.shuffle is not None:
+        parts = _subjects(_by_shuffle(patients, rule.shuffle, rule))
     elif rule.folds is not None:
         parts = _subjects(_by_folds(patients, rule.folds, rule))
     else:
         parts = _by_list(patients, rule)
-    parts = {name: sorted(parts[name]) for name in PART_NAMES if name in parts}
+    parts = {name: parts[name] for name in PART_NAMES if name in parts}
     check_leaks(parts, by_dataset)
     return parts
+
+
+def member_folds(
+    by_dataset: Mapping[str, Sequence[SubjectLike]], rule: Split, folds: MemberFolds
+) -> list[list[Key]]:
+    """The k folds of the parts `folds.of`, each sorted: member m is trained without fold m.
+
+    The parts' patients, one part after the other and each in the order in which it was drawn, are cut into k
+    pieces of neighbours, each stratum by itself where `folds.stratify` says so; the first n mod k pieces are
+    one patient longer. With `folds.list` fold m is what the m-th list of `train` leaves out. Every subject of
+    the parts is in one fold, the images of a patient in the same. Raises ConfigError where a fold would be
+    empty, or where the list does not fit the split.
+
+    Source: the public code of Jungo 2019 (`split_subjects_k_fold`; scikit-learn's `StratifiedKFold`).
+    """
+    parts = drawn(by_dataset, rule)
+    if missing := [part for part in folds.of if part not in parts]:
+        raise ConfigError(
+            f"folds.of: {', '.join(missing)}", expected=f"parts of the split: {', '.join(parts)}"
+        )
+    known = {(p.dataset, subject): p for p in _patients(by_dataset) for subject in p.subjects}
+    images: dict[Patient, list[Key]] = {}
+    for part in dict.fromkeys(folds.of):
+        for key in parts[part]:
+            images.setdefault(known[key], []).append(key)
+    if folds.list is not None:
+        return _folds_by_list(images, folds)
+    strata: dict[str, list[Patient]] = {}
+    for patient in images:
+        strata.setdefault(patient.stratum(folds.stratify), []).append(patient)
+    held_out: list[list[Key]] = [[] for _ in range(folds.k)]
+    for patients in strata.values():
+        edges = pairwise(accumulate(_pieces(len(patients), folds.k), initial=0))
+        for fold, (start, stop) in zip(held_out, edges, strict=True):
+            fold += [key for patient in patients[start:stop] for key in images[patient]]
+    if not all(held_out):
+        raise ConfigError(
+            f"folds.k = {folds.k}: some folds of {' and '.join(folds.of)} would be empty",
+            expected="at most as many folds as there are patients: "
+            + ", ".join(f"{len(found)} of {name or 'all'}" for name, found in sorted(strata.items())),
+        )
+    return [sorted(fold) for fold in held_out]
 
 
 def check_leaks(parts: Mapping[str, Iterable[Key]], by_dataset: Mapping[str, Sequence[SubjectLike]]) -> None:
@@ -109,6 +165,11 @@ def _ranked(patients: Iterable[Patient], seed: int) -> list[Patient]:
     return sorted(patients, key=lambda p: (seed_of("split", seed, p.dataset, p.id), p.dataset, p.id))
 
 
+def _pieces(count: int, k: int) -> list[int]:
+    """The sizes of k pieces of `count`, the first ones one larger where k does not divide it."""
+    return [count // k + (piece < count % k) for piece in range(k)]
+
+
 def _subjects(parts: Mapping[str, Iterable[Patient]]) -> Parts:
     return {part: [(p.dataset, s) for p in patients for s in p.subjects] for part, patients in parts.items()}
 
@@ -136,7 +197,7 @@ def _by_parts(patients: list[Patient], datasets: list[str], rule: Split) -> dict
         chosen |= _deal(pool, sizes, rule.stratify)
         taken = {(p.dataset, p.id) for name in names for p in chosen[name]}
         free = [p for p in free if (p.dataset, p.id) not in taken]
-    return chosen
+    return {part: _ranked(found, rule.seed) for part, found in chosen.items()}  # not stratum by stratum
 
 
 def _dataset(part: str, wanted: PartRule, datasets: list[str]) -> str:
@@ -176,6 +237,72 @@ def _too_few(
     )
 
 
+# --- drawn ---------------------------------------------------------------------------------------
+
+
+def _by_shuffle(patients: list[Patient], shuffle: Shuffle, rule: Split) -> dict[str, list[Patient]]:
+    """As scikit-learn's train_test_split with `random_state`, called once for each size on what is left.
+
+    Importing scikit-learn would cost every start of the workflow a second; a test compares with it.
+    """
+    import numpy as np
+
+    asked = sum(shuffle.sizes.values())
+    if asked >= len(patients):
+        raise ConfigError(
+            f"split.shuffle: {' + '.join(f'{part} {size}' for part, size in shuffle.sizes.items())} patients",
+            expected=f"fewer than the {len(patients)} that the cohort selects: the rest trains",
+            remedy="lower the sizes, or set data to a root that holds more patients",
+        )
+    left, chosen = patients, {}
+    for part, size in shuffle.sizes.items():
+        # Every call starts from the seed again.
+        left, chosen[str(part)] = _shuffled(left, size, rule.stratify, np.random.RandomState(rule.seed))
+    return {"train": left, **chosen}
+
+
+def _shuffled(
+    patients: list[Patient], size: int, by: str | None, random: "np.random.RandomState"
+) -> tuple[list[Patient], list[Patient]]:
+    """(the rest, `size` patients), both in drawn order, by the very calls of scikit-learn 0.21 to 1.9."""
+    import numpy as np
+
+    if by is None:
+        order = random.permutation(len(patients))
+        return [patients[i] for i in order[size:]], [patients[i] for i in order[:size]]
+    strata: dict[str, list[int]] = {}
+    for index, patient in enumerate(patients):
+        strata.setdefault(patient.stratum(by), []).append(index)
+    members = [strata[name] for name in sorted(strata)]
+    counts = np.array([len(found) for found in members])
+    kept = _shares(counts, len(patients) - size, random)
+    taken = _shares(counts - kept, size, random)
+    rest, part = [], []
+    for found, keep, take in zip(members, kept, taken, strict=True):
+        order = random.permutation(len(found))
+        rest += [found[i] for i in order[:keep]]
+        part += [found[i] for i in order[keep : keep + take]]
+    return [patients[i] for i in random.permutation(rest)], [patients[i] for i in random.permutation(part)]
+
+
+def _shares(counts: "np.ndarray", size: int, random: "np.random.RandomState") -> "np.ndarray":
+    """`size` divided in proportion to `counts`: rounded down, then the largest remainders one up."""
+    import numpy as np
+
+    share = counts / counts.sum() * size
+    whole = np.floor(share)
+    remainder = share - whole
+    missing = int(size - whole.sum())
+    for value in np.unique(remainder)[::-1]:
+        if missing <= 0:
+            break
+        equal = np.flatnonzero(remainder == value)
+        up = random.choice(equal, size=min(len(equal), missing), replace=False)
+        whole[up] += 1
+        missing -= len(up)
+    return whole.astype(int)
+
+
 # --- by folds ------------------------------------------------------------------------------------
 
 
@@ -184,16 +311,14 @@ def _by_folds(patients: list[Patient], folds: Folds, rule: Split) -> dict[str, l
         raise ConfigError(
             f"split.folds.k = {folds.k}", expected=f"at most the {len(patients)} patients of the cohort"
         )
-    sizes = {
-        f"{fold}": len(patients) // folds.k + (fold < len(patients) % folds.k) for fold in range(folds.k)
-    }
+    sizes = {f"{fold}": size for fold, size in enumerate(_pieces(len(patients), folds.k))}
     dealt = _deal(_ranked(patients, rule.seed), sizes, rule.stratify)
     part_of = {f"{fold}": "train" for fold in range(folds.k)}
     part_of |= {f"{folds.test}": "test"} | ({} if folds.val is None else {f"{folds.val}": "val"})
     chosen: dict[str, list[Patient]] = {}
     for fold, part in part_of.items():
         chosen.setdefault(part, []).extend(dealt[fold])
-    return chosen
+    return {part: _ranked(found, rule.seed) for part, found in chosen.items()}
 
 
 # --- proportions ---------------------------------------------------------------------------------
@@ -253,45 +378,43 @@ def _proportional(rows: list[int], columns: list[int]) -> list[list[int]]:
 
 def _by_list(patients: list[Patient], rule: Split) -> Parts:
     """Each id names a patient or one image, with its data set before a slash where that is needed."""
+    assert rule.list is not None
     listed = read_list(rule)
+    names = [name for part in listed.values() for name in part]
+    by_id = _named(names, patients, rule.list, f"the {len(patients)} patients that the cohort selects")
+    return {part: [key for name in names for key in by_id[name]] for part, names in listed.items()}
+
+
+def _named(names: Iterable[str], patients: Iterable[Patient], file: Path, of: str) -> dict[str, list[Key]]:
+    """id of a patient or an image → its images. Raises ConfigError for one that is unknown or ambiguous."""
     by_id: dict[str, dict[Key, None]] = {}
     for patient in patients:
         for subject in patient.subjects:
             for name in (patient.id, subject):
                 for alias in (name, f"{patient.dataset}/{name}"):
                     by_id.setdefault(alias, {})[patient.dataset, subject] = None
-    unknown = sorted(name for names in listed.values() for name in names if name not in by_id)
+    unknown = sorted({name for name in names if name not in by_id})
     if unknown:
         raise ConfigError(
             f"{len(unknown)} unknown ids, among them {', '.join(unknown[:5])}",
-            file=rule.list,
-            expected=f"ids of the {len(patients)} patients that the cohort selects"
-            + (f", like {patients[0].id}" if patients else ""),
+            file=file,
+            expected=f"ids of {of}" + (f", like {min(by_id)}" if by_id else ""),
         )
-    for names in listed.values():
-        for name in names:
-            if len(found := {dataset for dataset, _ in by_id[name]}) > 1:
-                raise ConfigError(
-                    f"{name} is in several data sets",
-                    file=rule.list,
-                    expected=" or ".join(f"{dataset}/{name}" for dataset in sorted(found)),
-                )
-    return {part: [key for name in names for key in by_id[name]] for part, names in listed.items()}
+    for name in names:
+        if len(found := {dataset for dataset, _ in by_id[name]}) > 1:
+            raise ConfigError(
+                f"{name} is in several data sets",
+                file=file,
+                expected=" or ".join(f"{dataset}/{name}" for dataset in sorted(found)),
+            )
+    return {name: list(by_id[name]) for name in names}
 
 
 def read_list(rule: Split) -> dict[str, list[str]]:
     """The user's list: part → ids. Raises ConfigError if the file is not such a list."""
     assert rule.list is not None
-    try:
-        values = read_json(rule.list)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"split.list cannot be read: {error}", file=rule.list, expected="a JSON file"
-        ) from error
-    good = isinstance(values, dict) and all(
-        isinstance(names, list) and names and all(isinstance(name, str) for name in names)
-        for names in values.values()
-    )
+    values = _read_json(rule.list, "split.list")
+    good = isinstance(values, dict) and all(_is_ids(names) for names in values.values())
     if not good or not values or not set(values) <= set(LISTED_NAMES):
         raise ConfigError(
             f"a JSON {type(values).__name__}"
@@ -302,3 +425,60 @@ def read_list(rule: Split) -> dict[str, list[str]]:
     if {"val", "valid"} <= set(values):
         raise ConfigError("the part val twice, as val and as valid", file=rule.list)
     return {LISTED_NAMES[part]: names for part, names in values.items()}
+
+
+def _folds_by_list(images: Mapping[Patient, list[Key]], folds: MemberFolds) -> list[list[Key]]:
+    """What each list of `train` leaves out of the parts' images."""
+    assert folds.list is not None
+    lists = read_folds(folds)
+    inside = [replace(p, subjects=tuple(subject for _, subject in keys)) for p, keys in images.items()]
+    where = f"the {len(inside)} patients of {' and '.join(folds.of)}"
+    by_id = _named([name for names in lists for name in names], inside, folds.list, where)
+    held_out = []
+    for index, names in enumerate(lists):
+        trained = [key for name in names for key in by_id[name]]
+        twice = sorted("/".join(key) for key, count in Counter(trained).items() if count > 1)
+        if twice:
+            raise ConfigError(f"train, list {index}: {twice[0]} is listed twice", file=folds.list)
+        held_out.append(sorted({key for keys in images.values() for key in keys} - set(trained)))
+    times = Counter(key for fold in held_out for key in fold)
+    for patient, keys in images.items():
+        left_out = {m for m, fold in enumerate(held_out) if set(keys) & set(fold)}
+        if len(left_out) != 1 or any(times[key] != 1 for key in keys):
+            raise ConfigError(
+                f"{patient.dataset}/{patient.id} is left out of {len(left_out)} of the {folds.k} lists",
+                file=folds.list,
+                expected="every patient, with all images, in all lists of `train` but one",
+            )
+    return held_out
+
+
+def read_folds(folds: MemberFolds) -> list[list[str]]:
+    """The k lists of ids to train on; other keys of the file are not read.
+
+    Raises ConfigError if the file is not such a list.
+    """
+    assert folds.list is not None
+    values = _read_json(folds.list, "folds.list")
+    lists = values.get("train") if isinstance(values, dict) else None
+    if not isinstance(lists, list) or not lists or not all(_is_ids(names) for names in lists):
+        raise ConfigError(
+            f"a JSON {type(values).__name__}"
+            + (f" with the keys {sorted(values)}" if isinstance(values, dict) else ""),
+            file=folds.list,
+            expected="an object whose key `train` holds one list of ids for each member",
+        )
+    if len(lists) != folds.k:
+        raise ConfigError(f"{len(lists)} lists under train", file=folds.list, expected=f"folds.k = {folds.k}")
+    return lists
+
+
+def _is_ids(names: object) -> bool:
+    return isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+
+
+def _read_json(path: Path, key: str) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{key} cannot be read: {error}", file=path, expected="a JSON file") from error

@@ -1,15 +1,18 @@
 """The steps of a recipe, one function each; config/recipe.py says what each step's options mean."""
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from ..config import recipe
 from ..errors import ConfigError, DataError
 from .geometry import Geometry, Grid, Ints, grid_of_shape, grid_of_spacing, resample
 
+COLOURS = ("red", "green", "blue")
 Population = dict[str, dict[str, float]]  # channel → mean, std, n
 
 
@@ -23,6 +26,7 @@ class State:
     label: np.ndarray  # (Z, Y, X) uint8, class indices
     geometry: Geometry
     nonzero: np.ndarray | None  # (C, Z, Y, X) bool: the raw value is not 0
+    mask: np.ndarray | None = None  # (Z, Y, X) bool: the raw value of the mask's channel is above 0
 
 
 def run_step(state: State, step: recipe.Step, population: Population | None) -> None:
@@ -40,8 +44,10 @@ def run_step(state: State, step: recipe.Step, population: Population | None) -> 
             np.clip(state.image, step.low, step.high, out=state.image)
         case recipe.FillOutside():
             state.image[:, ~_of_classes(state, step.classes)] = step.value
+        case recipe.ResizePicture():
+            _resize_picture(state, step.shape, step.jpeg_quality)
         case recipe.MinMax():
-            _min_max(state, step.lower_percentile, step.upper_percentile)
+            _min_max(state, step.over, step.lower_percentile, step.upper_percentile)
         case recipe.ZScore():
             _z_score(state, step.over, population)
 
@@ -55,7 +61,69 @@ def _resample(state: State, grid: Grid) -> None:
     if state.nonzero is not None:
         masks = [resample(mask.view(np.uint8), grid, order=0) for mask in state.nonzero]
         state.nonzero = np.stack(masks).view(bool)
+    if state.mask is not None:
+        state.mask = resample(state.mask.view(np.uint8), grid, order=0).view(bool)
     state.geometry = state.geometry.overlaid(grid)
+
+
+def _resize_picture(state: State, shape: tuple[int, int], jpeg_quality: int | None) -> None:
+    """By Pillow: the colours as one 8-bit picture, label and masks each by itself."""
+    order = _picture_order(state)
+    with Image.fromarray(_pixels(state, order)) as before:
+        picture = before.resize(shape, Image.Resampling.BILINEAR)
+    if jpeg_quality is not None:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=jpeg_quality)
+        picture = Image.open(file)
+    values = np.asarray(picture, np.float32).reshape(shape[1], shape[0], len(order))
+    state.image = np.ascontiguousarray(values.transpose(2, 0, 1)[np.argsort(order), None])
+    state.label = _nearest(state.label, shape)
+    if state.nonzero is not None:
+        state.nonzero = np.stack([_nearest(mask, shape) for mask in state.nonzero])
+    if state.mask is not None:
+        state.mask = _nearest(state.mask, shape)
+    state.geometry = state.geometry.overlaid(grid_of_shape(state.geometry, (*shape, None)))
+
+
+def _picture_order(state: State) -> list[int]:
+    """The channels' indices in the order red, green, blue; JPEG does not treat colours alike."""
+    if len(state.channels) == 1:
+        return [0]
+    if sorted(state.channels) == sorted(COLOURS):
+        return [state.channels.index(colour) for colour in COLOURS]
+    raise ConfigError(
+        f"recipe: resize_picture of the channels {', '.join(state.channels)}",
+        expected="red, green and blue, or one channel",
+    )
+
+
+def _pixels(state: State, order: list[int]) -> np.ndarray:
+    """(Y, X, 3) or (Y, X) uint8. Raises DataError for what is no 8-bit picture."""
+    slices = state.image.shape[1]
+    if slices != 1:
+        raise _no_picture(state, f"{slices} slices")
+    colours = state.image[order, 0].transpose(1, 2, 0)
+    with np.errstate(invalid="ignore"):  # what is no 8-bit value is refused below
+        pixels = colours.astype(np.uint8)
+    if not np.array_equal(pixels, colours):
+        raise _no_picture(state, f"values from {colours.min():g} to {colours.max():g}")
+    return pixels[:, :, 0] if len(order) == 1 else pixels
+
+
+def _no_picture(state: State, found: str) -> DataError:
+    return DataError(
+        found,
+        subject=state.subject,
+        expected="one slice of whole numbers from 0 to 255 (recipe step resize_picture)",
+        remedy="take resample_to_shape for volumes; let resize_picture be the first step for pictures",
+    )
+
+
+def _nearest(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """One slice (1, Y, X) of uint8 or bool, resized to `shape` (x, y)."""
+    with Image.fromarray(array[0].astype(np.uint8)) as picture:
+        values = np.array(picture.resize(shape, Image.Resampling.NEAREST))
+    return values.astype(array.dtype)[None]
 
 
 def _centre_crop_or_pad(state: State, shape: Sequence[int | None]) -> None:
@@ -95,6 +163,8 @@ def _block(state: State, start: Ints, shape: Ints) -> None:
     state.label = _cut(state.label, start, shape, 0)
     if state.nonzero is not None:
         state.nonzero = np.stack([_cut(mask, start, shape, False) for mask in state.nonzero])
+    if state.mask is not None:
+        state.mask = _cut(state.mask, start, shape, False)
     sx, sy, sz = start
     state.geometry = state.geometry.overlaid(Grid(shape, offset=(float(sx), float(sy), float(sz))))
 
@@ -119,8 +189,9 @@ def _of_classes(state: State, classes: list[int] | None) -> np.ndarray:
 # --- intensities ---------------------------------------------------------------------------------
 
 
-def _min_max(state: State, lower: float, upper: float) -> None:
-    for name, channel in zip(state.channels, state.image, strict=True):
+def _min_max(state: State, over: str, lower: float, upper: float) -> None:
+    parts = list(zip(state.channels, state.image, strict=True))
+    for name, channel in parts if over == "channel" else [(" ".join(state.channels), state.image)]:
         # A percentile sorts; the minimum and the maximum do not.
         bounds = (channel.min(), channel.max())
         if lower > 0 or upper < 100:
