@@ -34,7 +34,7 @@ def work(variant: str) -> Callable[[], object]:
     from segtrail.config import Model
     from segtrail.models import training
     from segtrail.models.arrays import Stack
-    from segtrail.models.unet import build, channels_last, folded, probabilities
+    from segtrail.models.networks import build, channels_last, folded, probabilities
     from segtrail.posterior.predict import mc_mean
 
     torch.set_num_threads(1)

@@ -4,7 +4,13 @@ import pytest
 import torch
 from trainings import model
 
-from segtrail.models.losses import dice_loss, inverse_frequencies, make_loss, weighted_cross_entropy
+from segtrail.models.losses import (
+    aleatoric_cross_entropy,
+    dice_loss,
+    inverse_frequencies,
+    make_loss,
+    weighted_cross_entropy,
+)
 
 
 @pytest.fixture
@@ -79,3 +85,84 @@ def test_untrained_background_has_no_part_in_the_loss(batch):
     make_loss(model(activation="sigmoid", background="untrained"), counts)(logits, labels).backward()
     assert logits.grad[:, 0].abs().max() == 0
     assert logits.grad[:, 1:].abs().min() > 0
+
+
+def noisy_batch():
+    generator = torch.Generator().manual_seed(0)
+    logits, s = torch.randn(2, 2, 3, 5, 6, generator=generator)
+    return logits, 2 * s.abs(), torch.randint(0, 3, (2, 5, 6), generator=generator)
+
+
+def test_aleatoric_loss_by_hand(monkeypatch):
+    """One voxel of label 1, logits 1 and 0, σ 2 and 1, two draws: ε (0, 1) and (−1, 0)."""
+    drawn = iter([torch.tensor([0.0, 1.0]).view(1, 2, 1), torch.tensor([-1.0, 0.0]).view(1, 2, 1)])
+    monkeypatch.setattr(torch, "randn", lambda *shape, **how: next(drawn))
+    x, sigma = (torch.tensor(v).view(1, 2, 1) for v in ([1.0, 0.0], [2.0, 1.0]))
+    loss = aleatoric_cross_entropy(x, sigma, torch.tensor([[1]]), torch.ones(2), draws=2)
+    # Logits (1, 1), then (−1, 0): p₁ = ½, then 1 / (1 + e⁻¹).
+    assert loss.item() == pytest.approx(-np.log((0.5 + 1 / (1 + np.exp(-1))) / 2), rel=1e-6)
+
+
+def test_aleatoric_loss_is_the_mean_probability_of_normal_logits():
+    """Against torch.distributions, which draws the same noise."""
+    x, sigma, labels = noisy_batch()
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    torch.manual_seed(7)
+    found = aleatoric_cross_entropy(x, sigma, labels, weights, draws=10)
+    torch.manual_seed(7)
+    normal = torch.distributions.Normal(x, sigma)
+    logits = torch.stack([normal.rsample() for _ in range(10)]).double()
+    logp = torch.distributions.Categorical(logits=logits.movedim(2, -1)).log_prob(
+        labels.expand(10, -1, -1, -1)
+    )
+    expected = -(weights[labels] * (logp.logsumexp(0) - np.log(10))).mean()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_aleatoric_loss_tends_to_the_integral():
+    """Two classes: the difference of their logits is normal with the sum of their variances."""
+    mean, deviation = 0.8, np.hypot(1.5, 0.7)
+    z = np.linspace(-12, 12, 20_001)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    expected = -np.log(np.trapezoid(density / (1 + np.exp(-(mean + deviation * z))), z))
+    x = torch.tensor([0.0, mean]).view(1, 2, 1).expand(1, 2, 64)
+    sigma = torch.tensor([1.5, 0.7]).view(1, 2, 1).expand(1, 2, 64)
+    torch.manual_seed(0)
+    loss = aleatoric_cross_entropy(x, sigma, torch.ones(1, 64, dtype=torch.int64), torch.ones(2), 2000)
+    assert loss.item() == pytest.approx(expected, rel=5e-3)
+
+
+def test_without_noise_it_is_the_cross_entropy(batch):
+    logits, labels = batch
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    torch.testing.assert_close(
+        aleatoric_cross_entropy(logits, torch.zeros_like(logits), labels, weights, 3),
+        weighted_cross_entropy(logits, labels, weights),
+    )
+
+
+def test_aleatoric_loss_of_a_probability_below_the_smallest_float_is_finite():
+    x = torch.tensor([300.0, -300.0]).view(1, 2, 1).requires_grad_()
+    loss = aleatoric_cross_entropy(x, torch.ones(1, 2, 1), torch.tensor([[1]]), torch.ones(2), 10)
+    loss.backward()
+    assert loss.item() == pytest.approx(600, abs=5)
+    assert bool(torch.isfinite(x.grad).all())
+
+
+@pytest.mark.parametrize("sigma", ["absolute", "exponential", "softplus"])
+def test_the_loss_of_an_aleatoric_model_reads_both_heads(sigma):
+    x, s, labels = noisy_batch()
+    outputs = torch.cat([x, s - 1], 1).requires_grad_()
+    one = model(
+        architecture="upsampling_unet", aleatoric={"draws": 4, "sigma": sigma}, class_weights="uniform"
+    )
+    torch.manual_seed(5)
+    found = make_loss(one, torch.ones(3, dtype=torch.int64))(outputs, labels)
+    torch.manual_seed(5)
+    deviation = {"absolute": torch.abs, "exponential": torch.exp, "softplus": torch.nn.Softplus()}[sigma](
+        s - 1
+    )
+    torch.testing.assert_close(found, aleatoric_cross_entropy(x, deviation, labels, torch.ones(3), 4))
+    found.backward()
+    assert outputs.grad.abs().amin(dim=(0, 2, 3)).shape == (6,)
+    assert bool((outputs.grad.abs().amax(dim=(0, 2, 3)) > 0).all())

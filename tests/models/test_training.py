@@ -18,6 +18,7 @@ from trainings import Labelled, long_training, model, subjects, train
 from segtrail.config import Training
 from segtrail.errors import ArtifactError, ConfigError, SegtrailError
 from segtrail.models import kept, training
+from segtrail.models.arrays import Stack
 from segtrail.models.checkpoints import load_about, load_member, load_tensors, save_tensors
 from segtrail.models.devices import pick
 from segtrail.models.history import best_epoch, dead_classes, finished, learning_rate
@@ -492,3 +493,87 @@ def test_importing_training_needs_neither_monai_nor_pandas():
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_without_a_plateau_rule_the_rate_stays():
+    settings = Training(epochs=99, batch_size=1, learning_rate=0.5, plateau=None)
+    assert learning_rate(rows(*[0.3] * 50), settings) == 0.5
+
+
+def test_without_early_stopping_all_epochs_are_trained(tmp_path):
+    settings = Training(epochs=99, batch_size=1, learning_rate=1, early_stopping=None)
+    worse = rows(*[1 / (1 + epoch) for epoch in range(98)])
+    assert not finished([], settings)
+    assert not finished(worse, settings)
+    assert finished(worse + rows(0), settings)
+    unlearning = {"epochs": 6, "learning_rate": 1e-9, "early_stopping": None, "plateau": None}
+    assert len(history(train(tmp_path, model(training=unlearning)))) == 6
+
+
+def predicting(outputs: torch.Tensor) -> torch.nn.Module:
+    """A network that puts out these logits, whatever it sees."""
+
+    class Given(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return outputs
+
+    return Given()
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    # Of class 1: 1 of 3 + 2 voxels, then none in either mask. Of class 2: no overlap of 1 + 1; 2 of 2 + 4.
+    [
+        ("dice", [(2 / 5 + 1) / 2, (0 + 4 / 6) / 2]),
+        ("dice_smooth", [(3 / 6 + 1) / 2, (1 / 3 + 5 / 7) / 2]),
+    ],
+)
+def test_validation_dice_by_hand(selection, expected):
+    reference = torch.tensor([[[1, 1, 1, 2]], [[2, 2, 0, 0]]], dtype=torch.uint8)
+    predicted = torch.tensor([[[1, 2, 0, 1]], [[2, 2, 2, 2]]])
+    logits = torch.nn.functional.one_hot(predicted, 3).movedim(-1, 1).float()
+    val = Stack(torch.zeros(2, 1, 1, 4), reference, torch.tensor([0, 1]), ("a", "b"))
+    one = model(training={"selection": selection})
+    setting = training.Setting(
+        one, 3, (1,), val, val, lambda logits, labels: logits.sum(), torch.device("cpu")
+    )
+    assert training.validate(setting, predicting(logits)) == pytest.approx(expected)
+
+
+ARCHITECTURES = {
+    "dropout everywhere": {"dropout": {"rate": 0.1, "layout": "all"}},
+    "dropout at the centre": {"dropout": {"rate": 0.1, "layout": "center"}},
+    "noise": {"dropout": {"rate": 0.1, "layout": "all"}, "aleatoric": {"draws": 3}},
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_upsampling_networks_learn(tmp_path, name):
+    one = model(architecture="upsampling_unet", **ARCHITECTURES[name], training={"epochs": 30})
+    member = load_member(train(tmp_path, one, train=subjects(8), seed_parts=(2, "member")))
+    dice = [float(row["val_dice"]) for row in history(tmp_path / "000.safetensors")]
+    assert max(dice) > 0.6 > 0.5 > dice[0]
+    # What the file gives is the network of the best epoch, its noise head included.
+    found = []
+    for subject in subjects(2, seed=1):
+        with torch.no_grad():
+            outputs = member.network(torch.from_numpy(subject.image).transpose(0, 1))
+        assert outputs.shape[1] == (6 if "aleatoric" in ARCHITECTURES[name] else 3)
+        found.append([dice_of(outputs[:, :3].argmax(1).numpy(), subject.label, k) for k in (1, 2)])
+    assert np.mean(found) == pytest.approx(max(dice))
+
+
+def dice_of(predicted: np.ndarray, label: np.ndarray, k: int) -> float:
+    return 2 * ((predicted == k) & (label == k)).sum() / ((predicted == k).sum() + (label == k).sum())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_noise_and_dropout_come_from_the_seed_and_the_epoch(tmp_path, monkeypatch, name):
+    """Trained twice, and once killed in between, a member has the same bytes."""
+    one = model(architecture="upsampling_unet", **ARCHITECTURES[name])
+    train(tmp_path / "a", one)
+    monkeypatch.setattr("test_training.model", lambda: one)
+    killed_at(monkeypatch, tmp_path / "b", "_save", 3)
+    torch.manual_seed(12345)
+    train(tmp_path / "b", one)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")

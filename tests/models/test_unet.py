@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import nn
 from trainings import model
 
-from segtrail.models.unet import UNet, build, channels_last, folded, probabilities
+from segtrail.models.networks import build, channels_last, folded, probabilities
+from segtrail.models.networks.unet import UNet
 
 PAPER = [8, 16, 32, 64, 128]
 

@@ -18,6 +18,7 @@ class Labelled:
     subject: str
     image: np.ndarray  # (C, Z, Y, X) float32
     label: np.ndarray  # (Z, Y, X) uint8
+    dataset: str = "drawn"
 
 
 def subjects(count: int, seed: int = 0, size: int = 16, depth: int = 2, channels: int = 1) -> list[Labelled]:

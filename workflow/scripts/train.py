@@ -9,11 +9,19 @@ with job(snakemake.log[0]) as log, making(snakemake):
     from segtrail.models.training import train_member
 
     layout, wildcards = Layout.load(snakemake.config), snakemake.wildcards
-    study = layout.run.studies[wildcards.study]
+    study, inputs = layout.run.studies[wildcards.study], snakemake.input
+    prepared = {
+        (one.dataset, one.subject): one
+        for part in ("train", "val")
+        for one in load_folder(getattr(inputs, part))
+    }
+    wanted = layout.trained_on(*wildcards)
+    # Those that are not there were refused, and are left out.
+    train, val = ([prepared[key] for key in wanted[part] if key in prepared] for part in ("train", "val"))
     train_member(
         study.model(wildcards.cohort, wildcards.model),
-        load_folder(snakemake.input.train),
-        load_folder(snakemake.input.val),
+        train,
+        val,
         classes=len(study.cohorts[wildcards.cohort].segments) + 1,
         seed_parts=(layout.run.seed, *wildcards),
         weights_path=snakemake.output.weights,
@@ -21,4 +29,6 @@ with job(snakemake.log[0]) as log, making(snakemake):
         resume_dir=layout.resume(*wildcards),
         log=log,
         device=layout.run.device,
+        base=inputs.base[0] if inputs.base else None,
+        segmentations=inputs.segmentations[0] if inputs.segmentations else None,
     )

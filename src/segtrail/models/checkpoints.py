@@ -15,7 +15,7 @@ from torch import Tensor
 from ..config import Model
 from ..errors import ArtifactError
 from ..files import atomic
-from .unet import UNet, build, channels_last
+from .networks import Network, build, channels_last
 
 # safetensors writes its metadata in random order, so all of it is one JSON text: equal content, equal bytes.
 ABOUT = "segtrail"
@@ -25,7 +25,7 @@ ABOUT = "segtrail"
 class Member:
     """A trained member, ready to predict."""
 
-    network: UNet  # in eval mode, on the CPU
+    network: Network  # in eval mode, on the CPU
     model: Model
     classes: int
     about: dict[str, Any]  # what its file says of its training

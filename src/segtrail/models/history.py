@@ -18,26 +18,31 @@ def best_epoch(rows: Sequence[Row]) -> int:
 
 
 def learning_rate(rows: Sequence[Row], training: Training) -> float:
-    """The next epoch's rate: × factor each time `patience` epochs pass without a rise above `threshold`.
+    """The next epoch's rate: × factor each time `patience` epochs pass without a rise above `threshold`;
+    without a plateau rule, what it was.
 
     Mehrtash 2020 §VI.A: "reduced … if the average validation Dice score did not improve by 0.001 in 10
     epochs".
     """
-    rate, highest, waited = training.learning_rate, -math.inf, 0
+    rate, highest, waited, plateau = training.learning_rate, -math.inf, 0, training.plateau
+    if plateau is None:
+        return rate
     for row in rows:
         waited += 1
-        if row["val_dice"] > highest + training.plateau.threshold:
+        if row["val_dice"] > highest + plateau.threshold:
             highest, waited = row["val_dice"], 0
-        elif waited == training.plateau.patience:
-            rate, waited = rate * training.plateau.factor, 0
+        elif waited == plateau.patience:
+            rate, waited = rate * plateau.factor, 0
     return rate
 
 
 def finished(rows: Sequence[Row], training: Training) -> bool:
-    """All epochs done, or `early_stopping` epochs without a better validation Dice."""
-    if not rows:
-        return False
-    return len(rows) >= training.epochs or len(rows) - 1 - best_epoch(rows) >= training.early_stopping
+    """All epochs done, or `early_stopping` epochs, where there is such a number, without a better validation
+    Dice."""
+    if not rows or len(rows) >= training.epochs:
+        return bool(rows)
+    patience = training.early_stopping
+    return patience is not None and len(rows) - 1 - best_epoch(rows) >= patience
 
 
 def class_dice(row: Row) -> list[float]:

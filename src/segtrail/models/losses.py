@@ -1,5 +1,6 @@
-"""Cross-entropy and Dice loss as Mehrtash 2020 writes them."""
+"""Cross-entropy and Dice loss as Mehrtash 2020 writes them, and the loss of noisy logits of Jungo 2019."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..config import Model
+from .networks import split_noise
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 # ε in the denominator of the Dice loss; the paper does not give its value.
@@ -19,6 +21,26 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> T
     `logits` (B, K, …), `labels` (B, …) int64, `weights` (K,). torch's weighted mean divides by Σ ω_{y_i}.
     """
     return functional.cross_entropy(logits.float(), labels, weights, reduction="sum") / labels.numel()
+
+
+def aleatoric_cross_entropy(
+    logits: Tensor, sigma: Tensor, labels: Tensor, weights: Tensor, draws: int
+) -> Tensor:
+    """L = −(1/N) Σ_i ω_{y_i} ln (1/S) Σ_s softmax(x_i + σ_i ε_is)_{y_i}, ε from N(0, 1), S = `draws`.
+
+    N are the voxels of the mini-batch. `logits` x and `sigma` ≥ 0 (B, K, …), `labels` (B, …) int64, `weights`
+    (K,). The noise comes from torch's own generator, seeded by the caller.
+    Source: Jungo 2019, §2.3, after Kendall and Gal 2017, eq. 12.
+    """
+    x, where = logits.float(), labels.unsqueeze(1)
+    sigma = sigma.float()
+    # ln p of the label alone is kept of each draw; the mean of p is taken in logarithms, where none is 0.
+    drawn = [
+        (x + sigma * torch.randn(x.shape, device=x.device)).log_softmax(1).gather(1, where)
+        for _ in range(draws)
+    ]
+    log_mean = torch.cat(drawn, 1).logsumexp(1) - math.log(draws)
+    return -(weights[labels] * log_mean).sum() / labels.numel()
 
 
 def dice_loss(foreground: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
@@ -47,7 +69,7 @@ def inverse_frequencies(counts: Tensor) -> Tensor:
 
 
 def make_loss(model: Model, counts: Tensor) -> Loss:
-    """The model's loss of (logits, labels).
+    """The model's loss of (the network's outputs, labels).
 
     `counts` (K,) are the voxels of each class in training and validation data. `segment_weights` act on the
     Dice loss only.
@@ -56,6 +78,11 @@ def make_loss(model: Model, counts: Tensor) -> Loss:
         inverse_frequencies(counts) if model.class_weights == "inverse_frequency" else torch.ones(len(counts))
     )
     weights = base.to(counts.device)
+    if model.aleatoric is not None:
+        draws = model.aleatoric.draws
+        return lambda outputs, labels: aleatoric_cross_entropy(
+            *split_noise(outputs, model), labels, weights, draws
+        )
     if model.loss == "cross_entropy":
         return lambda logits, labels: weighted_cross_entropy(logits, labels, weights)
     factors = [model.segment_weights.get(k, 1.0) for k in range(1, len(counts))]

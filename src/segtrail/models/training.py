@@ -1,4 +1,4 @@
-"""Trains one member: one network, one seed (Mehrtash 2020 §VI.A).
+"""Trains one member: one network, one seed (Mehrtash 2020 §VI.A; Jungo 2019 §2).
 
 Data lie on the device as one tensor. All random numbers of an epoch come from (seed parts, epoch), so a
 killed training that goes on from its last saved epoch ends with the bytes of an undisturbed one (on the CPU;
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
@@ -23,13 +24,14 @@ from ..config import Model
 from ..errors import ArtifactError, ConfigError, SegtrailError
 from ..files import clear_parts, read_json, sha256_of_file
 from ..seeds import seed_of
-from .arrays import Labelled, Stack, fingerprint, stack
+from .arrays import Labelled, Stack, fingerprint, read_segmentations, stack
+from .auxiliary import CLASSES, Base
 from .checkpoints import load_about, resume_state, save_tensors
 from .devices import pick
 from .history import Row, best_epoch, class_dice, dead_classes, finished, learning_rate, write_history
 from .kept import DONE, SUMS, keep, link
 from .losses import Loss, make_loss
-from .unet import UNet, build, channels_last, probabilities
+from .networks import Network, build, channels_last, logits_of, probabilities
 
 BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
@@ -38,7 +40,7 @@ BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 class State:
     """A member in training, at the end of an epoch."""
 
-    network: UNet
+    network: Network
     means: list[Tensor]  # Adam's running means of gradients, one per parameter
     squares: list[Tensor]  # and of their squares
     best: dict[str, Tensor] = field(default_factory=dict)  # the network at its best epoch
@@ -62,6 +64,16 @@ class Setting:
     val: Stack
     loss: Loss
     device: torch.device
+    base: Base | None = None  # the segmentation member whose feature maps are the input
+
+    @property
+    def channels(self) -> int:
+        """Channels of what the network reads."""
+        return self.train.channels if self.base is None else self.base.member.model.filters[0]
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the network reads of images (N, C, …), in float32 whatever the training's precision."""
+        return images if self.base is None else self.base.features(images)
 
     def seed(self, state: State, *what: str | int) -> int:
         return seed_of(*self.seed_parts, state.restart, *what)
@@ -80,26 +92,38 @@ def train_member(
     log: logging.Logger,
     progress: bool = True,
     device: str = "auto",
+    base: str | Path | None = None,
+    segmentations: str | Path | None = None,
 ) -> None:
     """Trains a member, or goes on from the state in `resume_dir`; writes its best weights and its history.
 
     A member that is trained already is not trained again, also where its weights have been deleted since:
     `resume_dir` keeps links to them. The process may end at any moment: the state of the last finished epoch
     is on disk. No other process may train the same member at the same time (`joblog.job` sees to that).
-    `classes` counts the background. `device` is `cpu`, `cuda` or `auto` (a GPU where there is one). Raises
-    ConfigError if there is no GPU for `cuda`, ArtifactError if the state in `resume_dir` is damaged or the
-    disk full, and SegtrailError if the loss is not finite. `progress` shows a line on a terminal, never
-    elsewhere.
+    `classes` counts the background. An auxiliary member has two classes, right and wrong: with `base`, the
+    weights of a segmentation member, it learns that member's errors from its feature maps; with
+    `segmentations`, a folder of <dataset>__<subject>.npy (Z, Y, X) uint8, it learns their errors from the
+    image and them. `device` is `cpu`, `cuda` or `auto` (a GPU where there is one). `progress` shows a line on
+    a terminal, never elsewhere.
+
+    Raises ConfigError if there is no GPU for `cuda` or if subjects, model and what it learns from do not fit
+    together, ArtifactError if the state in `resume_dir`, `base` or a segmentation is damaged or the disk
+    full, and SegtrailError if the loss is not finite.
     """
     weights_path, history_path, resume_dir = Path(weights_path), Path(history_path), Path(resume_dir)
     place = pick(device, log)
-    key = fingerprint(model, train, val, classes, seed_parts, place)
+    _check_sources(model, base, segmentations)
+    given = None if segmentations is None else read_segmentations(Path(segmentations), [*train, *val])
+    key = fingerprint(
+        model, train, val, classes, seed_parts, place, given, None if base is None else sha256_of_file(base)
+    )
     # This also lists the folders, without which NFS may not yet see what another node has just written.
     for path in (weights_path, history_path, state_file(resume_dir, key)):
         clear_parts(path)
     if _found_finished(weights_path, history_path, resume_dir, key, log):
         return
-    setting = _setting(model, train, val, classes, seed_parts, place, log)
+    loaded = None if base is None else Base(Path(base), model, place)
+    setting = _setting(model, train, val, classes, seed_parts, place, log, loaded, given)
     state = _begin_or_resume(setting, resume_dir, key, log)
     with tqdm(total=model.training.epochs, disable=None if progress else True, leave=False) as bar:
         while True:
@@ -156,9 +180,10 @@ def _train_epoch(setting: Setting, state: State, epoch: int, rate: float) -> flo
     losses = []
     for batch in batches:
         images, labels = setting.train.batch(batch)
+        inputs = setting.inputs(images)
         with _precision(setting):
-            logits = network(images)
-        loss = setting.loss(logits, labels)
+            outputs = network(inputs)
+        loss = setting.loss(outputs, labels)
         network.zero_grad()
         loss.backward()
         _adam(state, steps, rate)
@@ -201,25 +226,34 @@ def _adam(state: State, steps: list[Tensor], rate: float) -> None:
 
 
 @torch.inference_mode()
-def validate(setting: Setting, network: UNet) -> list[float]:
-    """Dice of each foreground class, mean over validation volumes; 1 where a class is in neither mask."""
+def validate(setting: Setting, network: Network) -> list[float]:
+    """Dice of each foreground class, mean over validation volumes.
+
+    2I/S, 1 where a class is in neither mask; or (2I+1)/(S+1), as the public code of Jungo 2019 does on ISIC
+    (`training.selection`). I are the voxels of the class in both masks, S those in the one and in the other.
+    """
     network.eval()
     val, classes = setting.val, setting.classes
     counts = torch.zeros(len(val.subjects) * classes**2, dtype=torch.int64, device=setting.device)
     everything = torch.arange(len(val), device=setting.device)
     for index in everything.split(setting.model.training.batch_size):
         images, labels = val.batch(index)
+        inputs = setting.inputs(images)
         with _precision(setting):
-            logits = network(images)
-        predicted = probabilities(logits, setting.model).argmax(1)
+            outputs = network(inputs)
+        predicted = probabilities(logits_of(outputs, setting.model), setting.model).argmax(1)
         owners = val.owners[index].view(-1, *[1] * (labels.dim() - 1))
         cells = (owners * classes + labels) * classes + predicted
         counts += cells.ravel().bincount(minlength=len(counts))
     confusion = counts.view(-1, classes, classes).cpu()  # subject, reference, prediction
     overlap = confusion.diagonal(dim1=1, dim2=2)[:, 1:].double()
     sizes = (confusion.sum(1) + confusion.sum(2))[:, 1:].double()
-    dice: list[float] = torch.where(sizes > 0, 2 * overlap / sizes, 1.0).mean(0).tolist()
-    return dice
+    if setting.model.training.selection == "dice_smooth":
+        dice = (2 * overlap + 1) / (sizes + 1)
+    else:
+        dice = torch.where(sizes > 0, 2 * overlap / sizes, 1.0)
+    means: list[float] = dice.mean(0).tolist()
+    return means
 
 
 def _precision(setting: Setting) -> torch.autocast:
@@ -242,13 +276,27 @@ def _setting(
     seed_parts: tuple[str | int, ...],
     device: torch.device,
     log: logging.Logger,
+    base: Base | None,
+    segmentations: Sequence[np.ndarray] | None,
 ) -> Setting:
-    training, validation = (stack(subjects, model.dims, device) for subjects in (train, val))
+    given = (
+        (None, None) if segmentations is None else (segmentations[: len(train)], segmentations[len(train) :])
+    )
+    training = stack(train, model.dims, device, given[0], model.training.slices == "not_black")
+    validation = stack(val, model.dims, device, given[1])
+    if model.auxiliary is not None:
+        classes = CLASSES
+    if base is not None:
+        training, validation = (
+            base.errors(part, model.training.batch_size) for part in (training, validation)
+        )
     counts = torch.cat([training.labels.ravel(), validation.labels.ravel()]).bincount(minlength=classes)
     if not counts.all():
         log.warning("voxels of each class in training and validation data: %s", counts.tolist())
-    setting = Setting(model, classes, seed_parts, training, validation, make_loss(model, counts), device)
-    inner = [-(-size // 2 ** (len(model.filters) - 1)) for size in training.images.shape[2:]]
+    loss = make_loss(model, counts)
+    setting = Setting(model, classes, seed_parts, training, validation, loss, device, base)
+    poolings = 0 if model.architecture == "pointwise" else len(model.filters) - 1
+    inner = [-(-size // 2**poolings) for size in training.images.shape[2:]]
     if math.prod(inner) == 1 and len(training) // _batches(setting) == 1:
         raise ConfigError(
             f"{len(training)} training images of {tuple(training.images.shape[2:])}, "
@@ -259,10 +307,20 @@ def _setting(
     return setting
 
 
+def _check_sources(model: Model, base: str | Path | None, segmentations: str | Path | None) -> None:
+    """Raises ConfigError where a member is not given what its model learns from, and nothing else."""
+    learns = model.auxiliary.input if model.auxiliary else "labels"
+    if (base is not None, segmentations is not None) != (learns == "features", learns == "segmentation"):
+        raise ConfigError(
+            f"a training on {learns} with base {base} and segmentations {segmentations}",
+            expected="base for an auxiliary of input features, segmentations for one of input segmentation",
+        )
+
+
 def _begin(setting: Setting, restart: int, history: list[Row]) -> State:
     """A new network; its weights depend on the seed parts and the restart only."""
     torch.manual_seed(seed_of(*setting.seed_parts, restart, "weights"))
-    network = build(setting.model, setting.train.images.shape[1], setting.classes)
+    network = build(setting.model, setting.channels, setting.classes)
     network = channels_last(network.to(setting.device))
     means, squares = ([torch.zeros_like(p) for p in network.parameters()] for _ in range(2))
     return State(network, means, squares, restart=restart, history=history)
@@ -311,8 +369,9 @@ def _about(setting: Setting, state: State, key: str) -> dict[str, Any]:
     best = rows[best_epoch(rows)]
     return {
         "key": key,
+        **({} if setting.base is None else {"base": setting.base.key}),
         "model": setting.model.trained_by(),
-        "in_channels": setting.train.images.shape[1],
+        "in_channels": setting.channels,
         "classes": setting.classes,
         "device": setting.device.type,
         "val_dice": class_dice(best),

@@ -1,11 +1,10 @@
-"""The U-Net of Mehrtash 2020 (§VI.A; 3D twin: Appendix F), and how its output becomes probabilities.
+"""The U-Net of Mehrtash 2020 (§VI.A; 3D twin: Appendix F).
 
 MONAI's blocks would fit, but importing any of them loads all of MONAI, and pandas, scipy and matplotlib with
 it: 5 s in every training and sampling job, more than a demo member trains. So the blocks are torch's own
 layers; a test holds them to MONAI's `Convolution` with the same weights.
 """
 
-import copy
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, cast
@@ -13,9 +12,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..config import Model
+from .layers import cropped, padded
 
 LAYERS: dict[int, tuple[type[nn.Module], ...]] = {
     2: (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d),
@@ -71,17 +69,26 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, out_channels, …) of images (N, in_channels, …)."""
+        return self.from_features(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last feature maps before the head, (N, filters[0], …)."""
         size = x.shape[2:]
-        x, skips = self._encode(self._padded(x), 0, len(self.encoder))
+        x, skips = self._encode(padded(x, 2 ** len(self.decoder)), 0, len(self.encoder))
         for level in reversed(range(len(self.decoder))):
             x = self.decoder[level](torch.cat([skips[level], self.up[level](x)], 1))
             x = self._dropped(x, level >= self.decoder_dropped)
-        return _cropped(self.head(x), size)
+        return cropped(x, size)
+
+    def from_features(self, features: Tensor) -> Tensor:
+        """What `forward` puts out, from what `features` did."""
+        logits: Tensor = self.head(features)
+        return logits
 
     def prefix(self, x: Tensor) -> Features:
         """The part that dropout does not reach, for `rest`; only in eval mode (batch norm)."""
         last = self.encoder_dropped  # its convolutions are the last deterministic ones
-        deep, skips = self._padded(x), []
+        deep, skips = padded(x, 2 ** len(self.decoder)), []
         for level in range(last + 1):
             deep = self.encoder[level](deep)
             if level < len(self.decoder):
@@ -103,7 +110,7 @@ class UNet(nn.Module):
             else:
                 x = self._block(level)[0](torch.cat([skips[level - first - 1], up], 1))
             x = self._dropped(self._block(level)[1:](x), level >= self.decoder_dropped)
-        return _cropped(self.head(x), features.size)
+        return cropped(self.head(x), features.size)
 
     def _encode(self, x: Tensor, start: int, stop: int) -> tuple[Tensor, list[Tensor]]:
         """Encoder levels start…stop−1 and their skips; each level's pooling and dropout included."""
@@ -129,68 +136,6 @@ class UNet(nn.Module):
     def _block(self, level: int) -> nn.Sequential:
         return cast(nn.Sequential, self.decoder[level])
 
-    def _padded(self, x: Tensor) -> Tensor:
-        multiple = 2 ** len(self.decoder)
-        missing = [-size % multiple for size in reversed(x.shape[2:])]
-        return (
-            functional.pad(x, [part for m in missing for part in (m // 2, m - m // 2)]) if any(missing) else x
-        )
-
-
-def build(model: Model, in_channels: int, classes: int) -> UNet:
-    """The network of a model: K = `classes` output channels, K−1 where the background has none of its own."""
-    foreground_only = model.activation == "sigmoid" and model.background != "untrained"
-    return UNet(
-        in_channels,
-        classes - 1 if foreground_only else classes,
-        model.filters,
-        model.dims,
-        model.dropout.rate if model.dropout else 0.0,
-        model.dropout.levels if model.dropout else 0,
-    )
-
-
-def probabilities(logits: Tensor, model: Model) -> Tensor:
-    """Class probabilities (N, K, …) float32 of logits (N, K or K−1, …).
-
-    Softmax, or sigmoids with one of three backgrounds, which Mehrtash 2020 leaves open:
-    `product` p_0 = Π_k (1 − p_k) and `remainder` p_0 = max(0, 1 − Σ_k p_k), both then renormalised over
-    classes (the sum is never below 1), or `untrained`, K sigmoids that need not sum to 1.
-    """
-    logits = logits.float()
-    if model.activation == "softmax":
-        return logits.softmax(1)
-    p = logits.sigmoid()
-    if model.background == "untrained":
-        return p
-    if model.background == "product":
-        background = (1 - p).prod(1, keepdim=True)
-    else:
-        background = (1 - p.sum(1, keepdim=True)).clamp_min(0)
-    p = torch.cat([background, p], 1)
-    return p / p.sum(1, keepdim=True)
-
-
-def layout_of(dims: int) -> torch.memory_format:
-    """The memory format in which convolutions are fastest, on CPU and GPU alike."""
-    return torch.channels_last if dims == 2 else torch.channels_last_3d
-
-
-def channels_last(network: UNet) -> UNet:
-    dims = 2 if isinstance(network.head, nn.Conv2d) else 3
-    return network.to(memory_format=layout_of(dims))  # type: ignore[call-overload]
-
-
-def folded(network: UNet) -> UNet:
-    """A copy for inference whose batch norms are folded into the convolutions before them."""
-    network = copy.deepcopy(network).eval()
-    for block in cast(list[nn.Sequential], [*network.encoder, *network.decoder]):
-        for index in (0, 3):
-            conv, norm = cast(nn.Conv2d, block[index]), cast(nn.BatchNorm2d, block[index + 1])
-            block[index] = fuse_conv_bn_eval(conv, norm)
-            block[index + 1] = nn.Identity()
-    return network
-
 
 def _convolutions(dims: int, inputs: int, outputs: int) -> nn.Sequential:
     conv, _, norm, _ = LAYERS[dims]
@@ -198,9 +143,3 @@ def _convolutions(dims: int, inputs: int, outputs: int) -> nn.Sequential:
     for a in (inputs, outputs):
         layers += [conv(a, outputs, 3, padding=1, bias=False), norm(outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
-
-
-def _cropped(x: Tensor, size: Sequence[int]) -> Tensor:
-    for axis, length in enumerate(size, start=2):
-        x = x.narrow(axis, (x.shape[axis] - length) // 2, length)
-    return x
