@@ -1,4 +1,4 @@
-"""Probabilities of every member for the subjects of one chunk."""
+"""Probabilities, and uncertainty of its own, of every member for the subjects of one chunk."""
 
 from segtrail.joblog import job
 from segtrail.provenance.making import making
@@ -18,4 +18,5 @@ with job(snakemake.log[0]) as log, making(snakemake):
         snakemake.output[0],
         log,
         layout.run.device,
+        snakemake.input.base,
     )
