@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,13 @@ from scipy import ndimage
 
 from segtrail.measures.calibration import REGIONS, foreground_box, tally, tally_subsets, tally_volume
 from segtrail.measures.draws import draw_subsets
+from segtrail.measures.errors import ErrorCounts, count_probabilities, count_uncertainty
 from segtrail.measures.surface import hd95
 
 SHAPE = (155, 240, 240)  # Z, Y, X of a BraTS volume
 CLASSES, BINS, MEMBERS = 4, 10, 100
 SIZES = (1, 2, 5, 10, 25, 50)
+THRESHOLDS = [0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95]
 MEMORY_LIMIT_GB = 6
 
 
@@ -190,6 +193,73 @@ def curve_rows(voxels: int = 1_000_000, every: int = 5) -> Iterator[dict[str, An
     yield row(work, "loop: mean, then our one pass", every * taken["tally"], taken["ours"], None, error)
 
 
+def numpy_errors(
+    p: NDArray[Any], u: NDArray[Any] | None, predicted: NDArray[Any], y: NDArray[Any], mask: NDArray[Any]
+) -> dict[Any, Any]:
+    """What one `ErrorCounts` holds, the plain way; without u it is the entropy of p."""
+    if u is None:
+        q = np.clip(p, 1e-38, 1 - 6e-8)
+        u = -(q * np.log(q) + (1 - q) * np.log(1 - q)) / np.float32(np.log(2))
+    guess, truth = predicted == 1, y == 1
+    kinds = (guess & truth, guess & ~truth, ~guess & ~truth, ~guess & truth)
+    found: dict[Any, Any] = {"voxels": tuple(int(kind.sum()) for kind in kinds)}
+    for t, threshold in enumerate(THRESHOLDS):
+        uncertain = u > np.float32(threshold)
+        found[t] = tuple(int((kind & uncertain).sum()) for kind in kinds)
+    edges = np.linspace(0, 1 + 1e-8, BINS + 1)
+    for region, inside in (("volume", slice(None)), ("mask", mask)):
+        of_region, foreground = p[inside], truth[inside]
+        ece, gaps = 0.0, []
+        for low, high in pairwise(edges):
+            chosen = (of_region >= low) & (of_region < high)
+            if n := chosen.sum():
+                gaps.append(foreground[chosen].mean() - of_region[chosen].mean(dtype=float))
+                ece += n / len(of_region) * abs(gaps[-1])
+        found[region, "ece_fg"], found[region, "signed_ce"] = ece, statistics.mean(gaps)
+        found[region, "mean_uncertainty"] = u[inside].mean(dtype=float)
+    return found
+
+
+def errors_difference(counts: ErrorCounts, plain: dict[Any, Any]) -> float:
+    """The largest between the measures of the regions; the counts must be equal."""
+    for t in range(len(THRESHOLDS)):
+        if (counts.voxels, counts.uncertain(t)) != (plain["voxels"], plain[t]):
+            raise AssertionError(f"threshold {THRESHOLDS[t]}: {counts.uncertain(t)}, expected {plain[t]}")
+    return max(
+        abs(getattr(counts, name)(region) - plain[region, name])
+        for region in ("volume", "mask")
+        for name in ("ece_fg", "signed_ce", "mean_uncertainty")
+    )
+
+
+def error_rows() -> Iterator[dict[str, Any]]:
+    """A head fills a quarter of the volume, as the mask of a brain does."""
+    label = (tumour(SHAPE, 40, 0, 5, seed=1) > 0).astype(np.uint8)
+    grid = np.ogrid[tuple(slice(0, size) for size in SHAPE)]
+    distance = sum(((axis - size / 2) / (0.4 * size)) ** 2 for axis, size in zip(grid, SHAPE, strict=True))
+    y, mask = label.ravel(), (distance < 1).ravel()
+    logit = 16 * (ndimage.gaussian_filter(label.astype(np.float32), 1.5) - 0.5).ravel()
+    logit += np.random.default_rng(2).standard_normal(logit.shape, dtype=np.float32)
+    p = 1 / (1 + np.exp(-logit))
+    predicted = (p > 0.5).astype(np.uint8)
+    u = 2 * np.minimum(p, 1 - p)
+    of_u = np.where(predicted, 1 - u / 2, u / 2)
+    ways = {
+        "ours": lambda: count_probabilities(p, predicted, y, mask, THRESHOLDS, BINS),
+        "numpy": lambda: numpy_errors(p, None, predicted, y, mask),
+        "ours, u": lambda: count_uncertainty(u, predicted, y, mask, THRESHOLDS, BINS),
+        "numpy, u": lambda: numpy_errors(of_u, u, predicted, y, mask),
+    }
+    error = errors_difference(ways["ours"](), ways["numpy"]())
+    error_u = errors_difference(ways["ours, u"](), ways["numpy, u"]())
+    taken = seconds(ways, repeats=5)
+    work = f"errors, {len(y) / 1e6:.1f} M voxels, {len(THRESHOLDS)} thresholds"
+    yield row(work, "numpy, the same results", taken["numpy"], taken["ours"], 8, error)
+    yield row(
+        work + ", u given", "numpy, the same results", taken["numpy, u"], taken["ours, u"], None, error_u
+    )
+
+
 def surface_rows() -> Iterator[dict[str, Any]]:
     import torch
     from monai.metrics import compute_hausdorff_distance
@@ -257,8 +327,10 @@ def whole_subject() -> dict[str, Any]:
 
 
 def warm_up() -> None:
-    """Loads or compiles the kernel: no part of what is measured."""
-    tally(np.ones((1, 1), np.float32), np.zeros(1, np.uint8), np.zeros(1, bool), BINS)
+    """Loads or compiles the kernels: no part of what is measured."""
+    one, no = np.zeros(1, np.uint8), np.zeros(1, bool)
+    tally(np.ones((1, 1), np.float32), one, no, BINS)
+    count_probabilities(np.ones(1, np.float32), one, one, no, THRESHOLDS, BINS)
 
 
 def main() -> None:
@@ -271,7 +343,7 @@ def main() -> None:
         return
     memory = json.loads(subprocess.check_output([sys.executable, __file__, "--whole-subject"], text=True))
     warm_up()
-    rows = [*calibration_rows(), *curve_rows(), *surface_rows()]
+    rows = [*calibration_rows(), *error_rows(), *curve_rows(), *surface_rows()]
     if chosen.json:
         print(json.dumps({"ratios": rows, "whole_subject": memory}, indent=1))
         return

@@ -5,21 +5,22 @@ Snakefile can build its whole DAG on start-up; no pixel is read and no heavy lib
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .config import PART_NAMES, Cohort, Run, load_run
-from .data import phantoms, records
+from .data import phantoms, records, splits
 from .data.items import Item
 from .data.phantoms import PlannedSubject
 from .data.readers import list_subjects
-from .data.splits import split
 from .data.subject import Listing, Subject
 from .errors import ConfigError, DataError
 from .files import read_json, write_json
 from .provenance import receipts
+
+Key = tuple[str, str]  # data set, subject id
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class Layout:
 
     run: Run
     results: Path = Path("results")
+    _splits: dict[tuple[str, str], dict[str, list[Key]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    _held_out: dict[tuple[str, str, str], list[list[Key]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def load(cls, values: dict[str, Any]) -> "Layout":
@@ -103,6 +110,8 @@ class Layout:
         """What a tree of this run says that it is, in run.json."""
         run = self.run
         kind = {"run": run.name, "phantom": run.phantom, "scale": run.scale}
+        if run.sensitivity is not None:
+            kind["sensitivity"] = run.sensitivity
         return {**kind, "format": receipts.FORMAT}
 
     def claim_tree(self) -> None:
@@ -135,13 +144,17 @@ class Layout:
         """What is large and made anew from scans and members: arrays, posteriors, maps, by cohort."""
         return self.tree / "scratch" / study
 
-    def split(self, study: str, cohort: str) -> dict[str, list[tuple[str, str]]]:
+    def split(self, study: str, cohort: str) -> dict[str, list[Key]]:
         """part → (data set, subject id), before bad subjects are left out.
 
         Raises ConfigError if nobody is there to train, validate or test on.
         """
-        chosen = self.run.studies[study].cohorts[cohort]
-        parts = split({name: matching(self.subjects[name], chosen) for name in chosen.datasets}, chosen.split)
+        if (study, cohort) not in self._splits:
+            self._splits[study, cohort] = self._split(study, cohort)
+        return self._splits[study, cohort]
+
+    def _split(self, study: str, cohort: str) -> dict[str, list[Key]]:
+        parts = splits.split(self.selected(study, cohort), self.run.studies[study].cohorts[cohort].split)
         if missing := [part for part in ("train", "val", "test") if part not in parts]:
             raise ConfigError(
                 f"{study}: cohorts.{cohort}.split has no part {', '.join(missing)}",
@@ -150,7 +163,12 @@ class Layout:
             )
         return parts
 
-    def chunks(self, study: str, cohort: str) -> dict[str, list[tuple[str, str]]]:
+    def selected(self, study: str, cohort: str) -> dict[str, list[Any]]:
+        """data set → its subjects that the cohort's `where` selects."""
+        chosen = self.run.studies[study].cohorts[cohort]
+        return {name: matching(self.subjects[name], chosen) for name in chosen.datasets}
+
+    def chunks(self, study: str, cohort: str) -> dict[str, list[Key]]:
         """chunk → (data set, subject id): train and val whole, the others in pieces."""
         size = self.run.studies[study].cohorts[cohort].chunk
         result = {}
@@ -162,8 +180,40 @@ class Layout:
                     result[f"{part}_{start // size:03d}"] = members[start : start + size]
         return result
 
-    def test_chunks(self, study: str, cohort: str) -> list[str]:
-        return [name for name in self.chunks(study, cohort) if name not in ("train", "val")]
+    def measured_chunks(self, study: str, cohort: str) -> list[str]:
+        """The chunks of those parts that predictors are measured on."""
+        measured = self.run.studies[study].cohorts[cohort].measured
+        return [name for name in self.chunks(study, cohort) if part_of(name) in measured]
+
+    def range_part(self, study: str, cohort: str, posterior: str, chunk: str) -> str | None:
+        """The part over whose predictions a posterior's uncertainty is rescaled in a chunk; None: no part's.
+
+        Raises ConfigError where predictors that share the posterior differ in it.
+        """
+        wanted = set()
+        for name in self.posteriors(study)[posterior]:
+            rescale = self.run.studies[study].predictor(cohort, name).rescale
+            if rescale is not None and rescale.over != "subject":
+                wanted.add("val" if rescale.over == "validation" else part_of(chunk))
+        if len(wanted) > 1:
+            raise ConfigError(
+                f"{study}: predictors {', '.join(self.posteriors(study)[posterior])} share a posterior, and "
+                f"rescale {part_of(chunk)} of {cohort} over {' and '.join(sorted(wanted))}",
+                expected="one range for each posterior and part",
+                remedy="give them one `rescale.over`, or each its own model",
+            )
+        return next(iter(wanted), None)
+
+    def ranged_parts(self, study: str, cohort: str, posterior: str) -> list[str]:
+        """The parts over which a posterior's uncertainty is rescaled somewhere."""
+        chunks = self.measured_chunks(study, cohort)
+        found = {self.range_part(study, cohort, posterior, chunk) for chunk in chunks}
+        return [part for part in PART_NAMES if part in found]
+
+    def keeps_maps(self, study: str, cohort: str, posterior: str) -> bool:
+        """Whether a figure shows the posterior's maps, or picks what it shows by them."""
+        figures = self.run.studies[study].figures
+        return any(posterior in self.shown(study, figure).get(cohort, []) for figure in figures)
 
     def shown(self, study: str, figure: str) -> dict[str, list[str]]:
         """cohort → posteriors, of the maps that a figure shows, and of those that it picks its cases by."""
@@ -198,6 +248,52 @@ class Layout:
     def members(self, study: str, cohort: str, model: str) -> list[str]:
         count = self.run.studies[study].model(cohort, model).members
         return [f"{member:03d}" for member in range(count)]
+
+    def held_out(self, study: str, cohort: str, model: str) -> list[list[Key]]:
+        """The subjects that member 0, 1, … of a model with folds is trained without, before bad subjects are
+        left out; k lists, however many members there are. Empty where the model has no folds.
+
+        Raises ConfigError as `member_folds`.
+        """
+        place = (study, cohort, model)
+        if place not in self._held_out:
+            folds = self.run.studies[study].model(cohort, model).folds
+            rule = self.run.studies[study].cohorts[cohort].split
+            self._held_out[place] = (
+                [] if folds is None else splits.member_folds(self.selected(study, cohort), rule, folds)
+            )
+        return self._held_out[place]
+
+    def trained_on(self, study: str, cohort: str, model: str, member: str) -> dict[str, list[Key]]:
+        """train, val → the subjects that a member learns from, and those that its weights are chosen on."""
+        parts = self.split(study, cohort)
+        folds = self.run.studies[study].model(cohort, model).folds
+        if folds is None:
+            return {"train": parts["train"], "val": parts["val"]}
+        held = set(self.held_out(study, cohort, model)[int(member)])
+        seen = sorted({key for part in ("train", *folds.of) for key in parts[part]} - held)
+        return {"train": seen, "val": sorted(held) if folds.held_out == "validation" else parts["val"]}
+
+    def cross_validated(self, study: str, cohort: str) -> list[str]:
+        """The models whose segmentations of what their members have not seen others learn from."""
+        models = self.run.studies[study].models
+        chosen = [self.run.studies[study].model(cohort, name).auxiliary for name in models]
+        named = {one.folds for one in chosen if one is not None}
+        return [name for name in models if name in named]
+
+    def predicted(self, study: str, cohort: str, model: str) -> list[str]:
+        """The parts that a cross-validated model segments, each member the fold that it has not seen."""
+        folds = self.run.studies[study].model(cohort, model).folds
+        return [] if folds is None else [part for part in PART_NAMES if part in folds.of]
+
+    def sampled_from(self, study: str, cohort: str, posterior: str) -> list[tuple[str, str]]:
+        """(model, member) of every member that a posterior is made from; those of an auxiliary model come
+        first, then the segmentation members whose errors they tell."""
+        model = self.model_of(study, posterior)
+        members = self.members(study, cohort, model)
+        auxiliary = self.run.studies[study].model(cohort, model).auxiliary
+        models = [model] if auxiliary is None else [model, auxiliary.model]
+        return [(name, member) for name in models for member in members]
 
     def posteriors(self, study: str) -> dict[str, list[str]]:
         """posterior → the predictors that read it."""

@@ -15,6 +15,7 @@ from segtrail.audit.study import entries as described
 from segtrail.audit.study import impossible
 from segtrail.config import named_run
 from segtrail.config.audit import Measure
+from segtrail.config.results import Measure as StudyMeasure
 from segtrail.studies import published
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -37,8 +38,9 @@ def only(entries: list[Entry], rule: str, **options) -> Finding:
     return found
 
 
-def test_every_measure_of_the_rules_files_has_a_range():
-    assert set(RANGES) - {"seg_entropy"} == set(Measure.__args__) - {"other"}
+def test_every_measure_of_the_rules_files_and_of_a_study_has_a_range():
+    of_study = {name.removesuffix("_val") for name in StudyMeasure.__args__}
+    assert of_study | set(Measure.__args__) - {"other"} == set(RANGES)
 
 
 def test_printed_numbers_that_no_probabilities_give():

@@ -237,6 +237,83 @@ def test_what_is_no_audit_is_named(tmp_path):
         read_audit(tmp_path / "audit.csv")
 
 
+# --- uncertainty against errors -----------------------------------------------------------------------
+
+JUNGO = RUN.studies["jungo2019"]
+# Table 1 of Jungo 2019: a row's numbers by column, of five subjects.
+BASELINE = {"BraTS ECE%": 2.0, "BraTS U-E": 0.43, "BraTS BnF": 0.4, "BraTS Dice": 0.87}
+
+
+def table_1(path: Path, rows: dict[str, dict[str, float]], beside: float = 0.41, **other: str) -> Path:
+    written_rows = {}
+    for row, columns in rows.items():
+        for column, number in columns.items():
+            numbers = dict.fromkeys(NUMBERS, "") | {"reproduced": str(number), "n": "5", "n_members": "1"}
+            name = ""
+            if column.endswith("U-E"):
+                name, numbers["beside"] = "u_e_val", str(beside)
+            place = {"table": "Table 1", "row": row, "column": column, "beside_measure": name}
+            written_rows[row, column] = place | numbers | other
+    return written(path, written_rows)
+
+
+def rules_of(path: Path, status: str) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for one in audit_cells(path, JUNGO):
+        if one.status == status:
+            found.setdefault(one.rule, []).append(one)
+    return found
+
+
+def test_what_our_measures_give_of_uncertainty_holds(tmp_path):
+    path = table_1(tmp_path, {"baseline": BASELINE, "auxiliary feat.": BASELINE | {"BraTS U-E": 0.42}})
+    held = rules_of(path, "holds")
+    assert not rules_of(path, "violated")
+    assert {"range", "share of n", "best threshold", "one segmentation"} <= held.keys()
+    assert len(held["range"]) == 2 * 4 + 2  # and the two beside
+    assert len(held["share of n"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "number", "rule"),
+    [
+        ("BraTS ECE%", 100.5, "range"),
+        ("BraTS U-E", 1.01, "range"),
+        ("BraTS U-E", 0.40, "best threshold"),
+        ("BraTS BnF", 0.5, "share of n"),
+        ("BraTS BnF", -0.2, "range"),
+    ],
+)
+def test_a_planted_number_of_uncertainty_is_found(tmp_path, column, number, rule):
+    path = table_1(tmp_path, {"baseline": BASELINE | {column: number}})
+    assert rule in rules_of(path, "violated")
+
+
+def test_the_same_threshold_may_be_best_on_both_parts(tmp_path):
+    path = table_1(tmp_path, {"baseline": BASELINE}, beside=BASELINE["BraTS U-E"])
+    assert "best threshold" in rules_of(path, "holds")
+
+
+def test_an_auxiliary_network_has_the_dice_of_its_segmentation(tmp_path):
+    others = {"auxiliary segm.": BASELINE | {"BraTS Dice": 0.88}, "aleatoric": {"BraTS Dice": 0.5}}
+    (found,) = rules_of(table_1(tmp_path, {"baseline": BASELINE, **others}), "violated")["one segmentation"]
+    assert {place[1] for place in found.places} == {"baseline", "auxiliary segm."}
+
+
+def test_a_mean_over_members_need_not_be_a_share_of_the_cases(tmp_path):
+    path = table_1(tmp_path, {"baseline": BASELINE | {"BraTS BnF": 0.5}}, n_members="2")
+    assert not rules_of(path, "violated")
+
+
+def test_a_share_of_subjects_is_a_count_of_them(tmp_path):
+    place = {"table": "text", "row": "-", "column": "BraTS underconfident %", "beside_measure": ""}
+    numbers = dict.fromkeys(NUMBERS, "") | {"n": "160"}
+    shares = {"45": "28.125", "44.8": "28"}
+    for count, percent in shares.items():
+        path = written(tmp_path, {("-", "a"): place | numbers | {"reproduced": percent}})
+        assert ("share of n" in rules_of(path, "violated")) == ("." in count)
+
+
 def left_by_its_job(tree) -> None:
     """The receipt of the cells that there are."""
     receipt = {
@@ -256,7 +333,7 @@ def test_the_command_fails_on_a_violation_and_only_then(tmp_path, monkeypatch):
     monkeypatch.chdir(CONFIG.parent)
     folder = tmp_path / "demo" / "mehrtash2020"
     folder.mkdir(parents=True)
-    call = ["audit", "--run", "demo", "--results", str(tmp_path)]
+    call = ["audit", "--run", "demo", "--results", str(tmp_path), "mehrtash2020"]
     done = CliRunner().invoke(app, call)
     assert done.exit_code == 1
     assert "mehrtash2020/cells" in done.output

@@ -66,6 +66,14 @@ def test_the_paper_scale_is_the_printed_protocol():
             ["cohorts.heart.datasets", "mri", "acdc"],
         ),
         (
+            {"overrides": {"mehrtash2020": {"cohorts": {"heart": {"channels": ["cin"]}}}}},
+            ["cohorts.heart.channels", "'cin'", "acdc: cine"],
+        ),
+        (
+            {"overrides": {"mehrtash2020": {"cohorts": {"brain": {"mask": {"channel": "T2"}}}}}},
+            ["cohorts.brain.mask.channel", "'T2'", "brats17: t1, t1ce, t2, flair"],
+        ),
+        (
             {"overrides": {"mehrtash2020": {"models": {"ce": {"members": 1}}}}},
             ["ce_ensemble", "members"],
         ),

@@ -300,6 +300,29 @@ def test_slice_by_slice_is_the_whole_volume():
         tally_volume((volume[:, :, z] for z in range(3)), label, box, subsets, 10)
 
 
+def test_a_watcher_sees_every_mean_and_label_once():
+    rng = np.random.default_rng(8)
+    volume = random_stack(rng, 4, 2 * 90 * 200, np.float16).reshape(4, 3, 2, 90, 200)
+    label = rng.integers(0, 3, (2, 90, 200)).astype(np.uint8)
+    subsets = np.array([[1, 1, 1, 1], [0, 1, 0, 0]], bool)
+    means = np.zeros((2, 3, 2, 90 * 200), np.float32)
+    labels = np.zeros((2, 2, 90 * 200), np.uint8)
+    seen = np.zeros((2, 2, 90 * 200), int)
+
+    def watch(z, d, part, p, predicted):
+        means[d, :, z, part] = p
+        labels[d, z, part] = predicted
+        seen[d, z, part] += 1
+
+    slices = (volume[:, :, z] for z in range(2))
+    _, kept = tally_volume(slices, label, label > 5, subsets, 10, watch=watch)
+    assert (seen == 1).all()
+    np.testing.assert_array_equal(labels.reshape(kept.shape), kept)
+    for d, subset in enumerate(subsets):
+        expected = volume[subset].mean(axis=0, dtype=np.float64).reshape(3, 2, -1)
+        np.testing.assert_allclose(means[d], expected, rtol=1e-6)
+
+
 def test_read_only_and_strided_arrays_give_the_same():
     rng = np.random.default_rng(7)
     p = softmax_field(rng, 3, 100)

@@ -32,7 +32,7 @@ from segtrail.runs.jobs import Job, outputs
 ROOT = Path(__file__).parents[2]
 STUDY = "mehrtash2020"
 HEART = f"{STUDY}/heart"
-STARTED = {"run": "smoke", "scale": "smoke", "cohorts": ["heart"]}
+STARTED = {"run": "smoke", "scale": "smoke", "studies": ["mehrtash2020"], "cohorts": ["heart"]}
 
 
 class Inputs(list):

@@ -49,7 +49,7 @@ def test_every_step_has_a_time_and_a_memory_and_says_how_it_was_measured():
 
 def test_no_time_on_a_gpu_is_called_measured_before_one_was_seen():
     rates = [rate for rate in read_rates(RATES) if rate.resource == "gpu seconds"]
-    assert {rate.step for rate in rates} == {"train", "sample"}
+    assert {rate.step for rate in rates} == {"train", "predictions", "sample"}
     assert {rate.basis for rate in rates} == {"arithmetic"}
 
 

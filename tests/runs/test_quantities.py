@@ -18,7 +18,7 @@ from segtrail.data.steps import State, run_step
 from segtrail.errors import ConfigError
 from segtrail.files import write_json
 from segtrail.layout import Layout
-from segtrail.models.unet import build
+from segtrail.models.networks import build
 from segtrail.runs.jobs import job_of
 from segtrail.runs.quantities import (
     SMALL_PHANTOMS,

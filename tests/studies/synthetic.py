@@ -4,7 +4,7 @@
     run(study, phantom, absent)      a config.Run around it
     measures(study, count, seed)     the rows of measures.parquet
     reliability(study, count, seed), members(study, seed), subjects(study, count)
-    write(folder, study, count, seed)     all four as parquet in `folder`, a run's results/<run>/<study>/
+    write(folder, study, count, seed)     and errors(), all as parquet in `folder`, a run's results/<run>/<study>/
 
 `count` is the number of test subjects of each cohort (and of each shift part). Ensembles are better than
 single models, Dice loss segments better and is calibrated worse, segments with low Dice have high entropy,
@@ -52,6 +52,13 @@ SKILL = {
     "dice_ensemble": (1.4, 0.70),
 }
 PARTS = ("test", "shift")
+COUNTS = ("tp", "fp", "tn", "fn", "tpu", "fpu", "tnu", "fnu")
+ERRORS = (
+    dict.fromkeys(("study", "cohort", "dataset", "part", "subject", "predictor"), "str")
+    | dict.fromkeys(("size", "draw"), "int64")
+    | {"threshold": "float64"}
+    | dict.fromkeys(COUNTS, "int64")
+)
 
 
 def study(patch: dict[str, Any] | None = None) -> config.Study:
@@ -61,11 +68,18 @@ def study(patch: dict[str, Any] | None = None) -> config.Study:
 
 
 def run(
-    study: config.Study, *, phantom: bool = False, absent: dict[str, str] | None = None, seed: int = 1
+    study: config.Study,
+    *,
+    phantom: bool = False,
+    absent: dict[str, str] | None = None,
+    seed: int = 1,
+    name: str = NAME,
+    sensitivity: str | None = None,
 ) -> config.Run:
     return config.Run(
         name="synthetic",
         scale="smoke",
+        sensitivity=sensitivity,
         seed=seed,
         on_bad_subject="stop",
         device="auto",
@@ -74,8 +88,8 @@ def run(
         drawn=phantom,
         roots={},
         datasets={},
-        studies={NAME: study},
-        absent={NAME: absent or {}},
+        studies={name: study},
+        absent={name: absent or {}},
     )
 
 
@@ -256,6 +270,7 @@ def reliability(study: config.Study, count: int = 10, seed: int = 0) -> pd.DataF
                             "size": pairs[pair, 0],
                             "draw": pairs[pair, 1],
                             "region": np.array(["volume", "box"])[region],
+                            "of": "confidence",
                             "bin": bin_,
                             "count": voxels,
                             "confidence": voxels * confidence,
@@ -267,8 +282,14 @@ def reliability(study: config.Study, count: int = 10, seed: int = 0) -> pd.DataF
     return result[result["count"] > 0].reset_index(drop=True)
 
 
+def errors() -> pd.DataFrame:
+    """Of a study that counts none."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in ERRORS.items()})
+
+
 def write(folder: Path, study: config.Study, count: int = 10, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    errors().to_parquet(folder / "errors.parquet", index=False)
     measures(study, count, seed).to_parquet(folder / "measures.parquet", index=False)
     reliability(study, count, seed).to_parquet(folder / "reliability.parquet", index=False)
     members(study, seed).to_parquet(folder / "members.parquet", index=False)

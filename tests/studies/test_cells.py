@@ -250,14 +250,17 @@ def test_written_twice_in_two_places_the_bytes_are_equal(tmp_path):
         cells.write_cells(
             RUN,
             synthetic.NAME,
-            measures=folder / "measures.parquet",
-            members=folder / "members.parquet",
-            subjects=folder / "subjects.parquet",
+            **{
+                name: folder / f"{name}.parquet"
+                for name in ("measures", "reliability", "errors", "members", "subjects")
+            },
             published=synthetic.CONFIG / "published" / f"{synthetic.NAME}.csv",
             out=folder / "cells.csv",
+            unprinted=folder / "unprinted.csv",
         )
         texts.append((folder / "cells.csv").read_bytes())
     assert texts[0] == texts[1]
+    assert schema.read_csv(tmp_path / "first" / "unprinted.csv", schema.CELLS).empty
     again = schema.read_csv(tmp_path / "first" / "cells.csv", schema.CELLS)
     assert again["published"].iloc[0] == "0.52"
     assert again["n"].dtype == "Int64"

@@ -8,7 +8,7 @@ import pytest
 import synthetic
 
 from segtrail import config
-from segtrail.config.results import Claim
+from segtrail.config.claims import Claim
 from segtrail.studies import claims, published, schema
 from segtrail.studies.comparisons import Result
 

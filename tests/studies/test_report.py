@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import synthetic
+import synthetic_jungo
 import synthetic_maps
 import synthetic_trails
 from browser import CHROMIUM, Browser
@@ -29,6 +31,7 @@ from segtrail.studies.cells import write_cells
 from segtrail.studies.claims import write_claims
 from segtrail.studies.report import page as report_page
 from segtrail.studies.report import pictures, states, text, write_report
+from segtrail.studies.tables import rank_sums
 
 STUDY = synthetic.study()
 PAPERS = {
@@ -94,23 +97,33 @@ class Page(HTMLParser):
         return " ".join("".join(self.texts).split())
 
 
-def results(folder: Path, *, phantom: bool, absent: dict[str, str] | None = None) -> config.Run:
+def results(
+    folder: Path, *, phantom: bool, absent: dict[str, str] | None = None, source: Any = synthetic, **run: Any
+) -> config.Run:
     """A run's tree with what its rules write; the figures are stand-ins of the right kind."""
-    study = STUDY
+    study = source.study()
     if absent:
-        kept = {name: cohort for name, cohort in STUDY.cohorts.items() if name not in absent}
-        study = STUDY.model_copy(update={"cohorts": kept})
-    run = synthetic_maps.with_datasets(synthetic.run(study, phantom=phantom, absent=absent))
+        kept = {name: cohort for name, cohort in study.cohorts.items() if name not in absent}
+        study = study.model_copy(update={"cohorts": kept})
+    made = source.run(study, phantom=phantom, absent=absent, **run)
+    return written(folder, synthetic_maps.with_datasets(made), source)
+
+
+def written(folder: Path, run: config.Run, source: Any) -> config.Run:
+    study_id, study = source.NAME, run.studies[source.NAME]
     tree = folder / run.name
-    home = tree / synthetic.NAME
-    synthetic.write(home, study, 4)
-    printed = synthetic.CONFIG / "published" / f"{synthetic.NAME}.csv"
-    tables = {name: home / f"{name}.parquet" for name in ("measures", "members", "subjects")}
-    write_cells(run, synthetic.NAME, **tables, published=printed, out=home / "cells.csv")
-    write_claims(run, synthetic.NAME, measures=tables["measures"], published=printed, out=home / "claims.csv")
+    home = tree / study_id
+    source.write(home, study, 4)
+    printed = synthetic.CONFIG / "published" / f"{study_id}.csv"
+    names = ("measures", "reliability", "errors", "members", "subjects")
+    tables = {name: home / f"{name}.parquet" for name in names}
+    written = {"out": home / "cells.csv", "unprinted": home / "unprinted.csv"}
+    write_cells(run, study_id, **tables, published=printed, **written)
+    counted = {name: tables[name] for name in names[:3]}
+    write_claims(run, study_id, **counted, published=printed, out=home / "claims.csv")
     write_audit(
         run,
-        synthetic.NAME,
+        study_id,
         cells=home / "cells.csv",
         out=home / "audit.csv",
         log=folder / "logs" / "audit.log",
@@ -123,13 +136,13 @@ def results(folder: Path, *, phantom: bool, absent: dict[str, str] | None = None
         (tree / "data" / name).mkdir(parents=True)
         (tree / "data" / name / "subjects.csv").write_text("id\na\nb\n")
         (tree / "data" / name / "rejected.csv").write_text("subject,file,expected,found,remedy\n")
-    synthetic_trails.write_receipts(tree, synthetic.NAME)
+    synthetic_trails.write_receipts(tree, study_id)
     return run
 
 
-def write(run: config.Run, folder: Path, subject: str = "test000") -> str:
+def write(run: config.Run, folder: Path, subject: str = "test000", study: config.Study = STUDY) -> str:
     out = folder / "report.html"
-    write_report(Layout(run, folder), synthetic_trails.Trails(STUDY, subject), synthetic.CONFIG, out)
+    write_report(Layout(run, folder), synthetic_trails.Trails(study, subject), synthetic.CONFIG, out)
     return out.read_text(encoding="utf-8")
 
 
@@ -155,6 +168,14 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("phantom")
     run = results(folder, phantom=True)
     return run, folder, write(run, folder)
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A sensitivity run of a study with a ranked table and one whose numbers are not in print."""
+    folder = tmp_path_factory.mktemp("ranked")
+    run = results(folder, phantom=True, source=synthetic_jungo, sensitivity="equal_epochs")
+    return run, folder, write(run, folder, study=run.studies[synthetic_jungo.NAME])
 
 
 # --- what it says -------------------------------------------------------------------------------------
@@ -294,6 +315,64 @@ def test_a_phantom_page_says_so_all_over(phantom: Made, real: Made) -> None:
     assert all(attributes["alt"].startswith("Phantom data.") for attributes in page.all("img"))
     assert "PHANTOM" not in Page(real[2]).text
     assert not Page(real[2]).all("span", "mark")
+
+
+def test_ranks_stand_beside_the_numbers_and_their_sums_in_the_grid(ranked: Made) -> None:
+    run, folder, html = ranked
+    cells = schema.read_csv(folder / run.name / "jungo2019" / "cells.csv", schema.CELLS)
+    cell = cells.set_index(["table", "row", "column"]).loc[("Table 1", "center", "BraTS U-E")]
+    line = html.split('id="jungo2019--table-1--center--brats-u-e"')[1].split("</tr>")[0]
+    told = Page(f"<table><tr{line}</tr></table>").text
+    assert f"0.409 rank 5 {cell.reproduced:.3f}" in told
+    assert f"rank {cell['rank']}u_e_val {cell.beside:.3f}" in told
+    grid = html.split('id="jungo2019-table-1"')[1].split("</details>")[0]
+    sums = rank_sums(run.studies["jungo2019"].tables[0], cells)
+    rows = [Page(row).text for row in re.findall("<tr>.*?</tr>", grid, re.DOTALL)[1:]]
+    for name, row in zip(run.studies["jungo2019"].tables[0].rows, rows, strict=True):
+        assert row.startswith(name)
+        assert row.endswith(f"{sums[name, 'published']}ours {sums[name, 'reproduced']}")
+    assert sums["ensemble", "published"] == "15"
+
+
+def test_numbers_that_are_not_in_print_have_their_table_and_their_trails(ranked: Made) -> None:
+    run, folder, html = ranked
+    others = schema.read_csv(folder / run.name / "jungo2019" / "unprinted.csv", schema.CELLS)
+    page = Page(html)
+    table = html.split('id="jungo2019-suppl-table"')[1].split("</details>")[0]
+    shown = Page(f"<details{table}</details>").text
+    assert len(others) == 32
+    for value in others["reproduced"]:
+        assert f"{value:.3f}" in shown
+    pooled = others[others["column"] == "BraTS data set ECE%"].iloc[0]
+    assert f"{pooled.reproduced:.3f} 95 %: {pooled.boot_lo:.3f}–{pooled.boot_hi:.3f}" in shown
+    ids = {attributes.get("id") for _, attributes in page.elements}
+    links = re.findall('href="#(trail--[^"]*)"', table)
+    assert len(links) == 32
+    assert set(links) <= ids
+    assert len(page.all("details", "trail")) == 68 + 32
+    assert len(page.all("a", "square")) == NUMBERS, "they are no published numbers"
+
+
+def test_a_sensitivity_run_says_which(ranked: Made, phantom: Made) -> None:
+    about = " ".join(ranked[0].studies["jungo2019"].sensitivity["equal_epochs"].about.split())
+    assert "Sensitivity run equal_epochs" in Page(ranked[2]).text
+    assert about in Page(ranked[2]).text
+    assert "ensitivity run" not in Page(phantom[2]).text
+
+
+def test_a_phantom_page_marks_what_is_ranked_and_what_is_not_in_print(ranked: Made) -> None:
+    ours = ranked[2].split('<section id="jungo2019"')[1].split('<section id="eatonrosen2018"')[0]
+    captions = re.findall("<caption.*?</caption>", ours, re.DOTALL)
+    assert len(captions) == 1 + 3
+    assert all('class="mark"' in caption for caption in captions)
+
+
+def test_a_study_of_which_no_cohort_is_computed_says_why(tmp_path: Path) -> None:
+    run = synthetic_maps.with_datasets(synthetic.run(STUDY, phantom=True))
+    why = {"brats": "no data root is set for brats18"}
+    run = run.model_copy(update={"studies": {}, "absent": {"jungo2019": why}, "datasets": {}})
+    synthetic_trails.write_receipts(tmp_path / run.name, synthetic.NAME)
+    assert "brats: no data root is set for brats18" in Page(write(run, tmp_path)).text
 
 
 def test_figures_are_embedded_and_captioned(phantom: Made) -> None:

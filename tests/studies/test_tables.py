@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pandas as pd
@@ -24,12 +25,20 @@ def computed() -> pd.DataFrame:
     return cells.compute(RUN, synthetic.NAME, PRINTED, measures, members, synthetic.subjects(STUDY, 5))
 
 
+def write(run, computed: pd.DataFrame, folder: Path, outputs: list[Path], unprinted=None) -> None:
+    none = computed.iloc[:0]
+    computed.to_csv(folder / "cells.csv", index=False)
+    (none if unprinted is None else unprinted).to_csv(folder / "unprinted.csv", index=False)
+    (study_id,) = run.studies
+    files = {"cells": folder / "cells.csv", "unprinted": folder / "unprinted.csv"}
+    tables.write_tables(run, study_id, **files, outputs=outputs)
+
+
 @pytest.fixture(scope="module")
 def folder(computed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
-    computed.to_csv(folder / "cells.csv", index=False)
     outputs = [folder / f"{slug}.{suffix}" for slug in TABLES for suffix in TABLE_FORMATS]
-    tables.write_tables(RUN, synthetic.NAME, folder / "cells.csv", outputs)
+    write(RUN, computed, folder, outputs)
     return folder
 
 
@@ -106,9 +115,8 @@ def test_latex_text(text, expected):
 
 
 def test_phantoms_are_marked_in_every_format(computed, tmp_path):
-    computed.to_csv(tmp_path / "cells.csv", index=False)
     outputs = [tmp_path / f"table_II.{suffix}" for suffix in TABLE_FORMATS]
-    tables.write_tables(synthetic.run(STUDY, phantom=True), synthetic.NAME, tmp_path / "cells.csv", outputs)
+    write(synthetic.run(STUDY, phantom=True), computed, tmp_path, outputs)
     rows, markdown, latex, html = (path.read_text(encoding="utf-8") for path in outputs)
     assert all(line.startswith("phantom,") for line in rows.splitlines()[1:])
     assert markdown.startswith("# PHANTOM DATA, NOT A REPRODUCTION. Table II.")

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "environment.yml")  # environment.yml: the rules name it
-SMOKE = ("--cores", "2", "--config", "run=smoke", "scale=smoke")
+# Each study by itself: mehrtash2020 for what does not depend on the study, the others for what they bring.
+SMOKE = ("--cores", "2", "--config", "run=smoke", "scale=smoke", "studies=[mehrtash2020]")
+JUNGO = ("--cores", "2", "--config", "run=smoke", "scale=smoke", "studies=[jungo2019]")
 # One cohort is enough where it is not about the whole.
 HEART = (*SMOKE, "cohorts=[heart]")
 
@@ -75,6 +77,13 @@ def finished(tmp_path_factory) -> Clone:
 def finished_heart(tmp_path_factory) -> Clone:
     clone = new_clone(tmp_path_factory.mktemp("heart") / "clone")
     clone.snakemake(*HEART)
+    return clone
+
+
+@pytest.fixture(scope="session")
+def finished_jungo(tmp_path_factory) -> Clone:
+    clone = new_clone(tmp_path_factory.mktemp("jungo") / "clone")
+    clone.snakemake(*JUNGO)
     return clone
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from segtrail.audit.paper import check_published
 from segtrail.config import load_run
 from segtrail.errors import SegtrailError
-from segtrail.layout import Layout
+from segtrail.layout import Layout, part_of
 from segtrail.provenance.receipts import write_environment
 from segtrail.provenance.settle import settle
 from segtrail.runs.controller import Controller, remove_dead_locks
@@ -33,6 +33,8 @@ os.environ.setdefault("MALLOC_TOP_PAD_", str(64 * 2**20))
 try:
     RUN = load_run(config, Path("config"))
     if workflow.is_main_process:
+        for study in sorted(RUN.absent.keys() - RUN.studies.keys()):
+            print(f"segtrail: {study} is left out: {'; '.join(RUN.absent[study].values())}", file=sys.stderr)
         check_published(RUN, Path("config"))
     LAYOUT = Layout(RUN)
     LAYOUT.claim_tree()
@@ -86,6 +88,7 @@ wildcard_constraints:
     dataset="|".join(RUN.datasets),
     cohort="[A-Za-z0-9]+",
     chunk="train|val|(test|shift)_[0-9]{3}",
+    part="train|val|test|shift",
     member="[0-9]{3}",
 
 
@@ -113,13 +116,55 @@ def population_of(wildcards):
     return []
 
 
+def members_folder(wildcards):
+    return f"{TREE}/{wildcards.study}/{wildcards.cohort}/members"
+
+
+def auxiliary_of(wildcards):
+    return RUN.studies[wildcards.study].model(wildcards.cohort, wildcards.model).auxiliary
+
+
+def base_of(wildcards):
+    """The segmentation member from whose features a member of an auxiliary model learns."""
+    auxiliary = auxiliary_of(wildcards)
+    if auxiliary is None or auxiliary.input != "features":
+        return []
+    return [f"{members_folder(wildcards)}/{auxiliary.model}/{wildcards.member}.safetensors"]
+
+
+def segmentations_of(wildcards):
+    """The segmentations whose errors a member of an auxiliary model learns."""
+    auxiliary = auxiliary_of(wildcards)
+    if auxiliary is None or auxiliary.input != "segmentation":
+        return []
+    return [f"{SCRATCH}/{wildcards.study}/{wildcards.cohort}/predictions/{auxiliary.folds}"]
+
+
+def sampled_from(wildcards, own):
+    """The members that a posterior is made from: its model's own, or those whose errors these tell."""
+    place = (wildcards.study, wildcards.cohort, wildcards.posterior)
+    model = LAYOUT.model_of(wildcards.study, wildcards.posterior)
+    return [
+        f"{members_folder(wildcards)}/{name}/{member}.safetensors"
+        for name, member in LAYOUT.sampled_from(*place)
+        if (name == model) == own
+    ]
+
+
+def range_of(wildcards):
+    """The range by which a posterior's uncertainty is rescaled, where it is that of a part."""
+    place = (wildcards.study, wildcards.cohort, wildcards.posterior)
+    part = LAYOUT.range_part(*place, wildcards.chunk)
+    return [f"{TREE}/{'/'.join(place[:2])}/ranges/{wildcards.posterior}_{part}.json"] if part else []
+
+
 def chunks_of(study, pattern):
-    """`pattern` for each cohort, posterior and test chunk of a study."""
+    """`pattern` for each cohort, posterior and measured chunk of a study."""
     return [
         pattern.format(kept=f"{TREE}/{study}/{cohort}", posterior=posterior, chunk=chunk)
         for cohort in RUN.studies[study].cohorts
         for posterior in LAYOUT.posteriors(study)
-        for chunk in LAYOUT.test_chunks(study, cohort)
+        for chunk in LAYOUT.measured_chunks(study, cohort)
     ]
 
 
@@ -143,6 +188,7 @@ def study_results(study):
     return [
         *(f"{folder}/{cohort}/split.json" for cohort in content.cohorts),
         f"{folder}/cells.csv",
+        f"{folder}/unprinted.csv",
         f"{folder}/audit.csv",
         f"{folder}/claims.csv",
         *(f"{folder}/tables/{table.slug}.{suffix}" for table in content.tables for suffix in TABLE_FORMATS),

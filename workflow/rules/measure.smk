@@ -5,10 +5,13 @@ rule measure:
     input:
         posterior=f"{SCRATCH}/{{study}}/{{cohort}}/posteriors/{{posterior}}/{{chunk}}",
         arrays=f"{SCRATCH}/{{study}}/{{cohort}}/arrays/{{chunk}}",
+        ranges=range_of,
         key=key_of("measure"),
     output:
         measures=f"{TREE}/{{study}}/{{cohort}}/measures/{{posterior}}/{{chunk}}.parquet",
         reliability=f"{TREE}/{{study}}/{{cohort}}/reliability/{{posterior}}/{{chunk}}.parquet",
+        errors=f"{TREE}/{{study}}/{{cohort}}/errors/{{posterior}}/{{chunk}}.parquet",
+        # Empty where no figure shows any.
         maps=directory(f"{SCRATCH}/{{study}}/{{cohort}}/maps/{{posterior}}/{{chunk}}"),
     log:
         f"{TREE}/logs/{{study}}/{{cohort}}/measure_{{posterior}}_{{chunk}}.log",

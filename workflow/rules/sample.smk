@@ -3,11 +3,8 @@
 
 rule sample:
     input:
-        members=lambda wildcards: [
-            f"{TREE}/{wildcards.study}/{wildcards.cohort}/members/{model}/{member}.safetensors"
-            for model in [LAYOUT.model_of(wildcards.study, wildcards.posterior)]
-            for member in LAYOUT.members(wildcards.study, wildcards.cohort, model)
-        ],
+        members=lambda wildcards: sampled_from(wildcards, own=True),
+        base=lambda wildcards: sampled_from(wildcards, own=False),
         arrays=f"{SCRATCH}/{{study}}/{{cohort}}/arrays/{{chunk}}",
         key=key_of("sample"),
     output:
@@ -25,3 +22,25 @@ rule sample:
         disk_mb=asked("sample", "disk_mb"),
     script:
         "../scripts/sample.py"
+
+
+# Of all posteriors of a part: they stay until it is known.
+rule range:
+    input:
+        posteriors=lambda wildcards: [
+            f"{SCRATCH}/{wildcards.study}/{wildcards.cohort}/posteriors/{wildcards.posterior}/{chunk}"
+            for chunk in LAYOUT.measured_chunks(wildcards.study, wildcards.cohort)
+            if part_of(chunk) == wildcards.part
+        ],
+        key=key_of("range"),
+    output:
+        f"{TREE}/{{study}}/{{cohort}}/ranges/{{posterior}}_{{part}}.json",
+    log:
+        f"{TREE}/logs/{{study}}/{{cohort}}/range_{{posterior}}_{{part}}.log",
+    benchmark:
+        f"{TREE}/benchmarks/{{study}}/{{cohort}}/range_{{posterior}}_{{part}}.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    script:
+        "../scripts/range.py"

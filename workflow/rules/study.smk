@@ -7,6 +7,7 @@ rule collect:
         reliability=lambda wildcards: chunks_of(
             wildcards.study, "{kept}/reliability/{posterior}/{chunk}.parquet"
         ),
+        errors=lambda wildcards: chunks_of(wildcards.study, "{kept}/errors/{posterior}/{chunk}.parquet"),
         members=lambda wildcards: members_of(wildcards.study),
         subjects=lambda wildcards: [
             f"{TREE}/{wildcards.study}/{cohort}/subjects/{chunk}.json"
@@ -17,6 +18,7 @@ rule collect:
     output:
         measures=f"{TREE}/{{study}}/measures.parquet",
         reliability=f"{TREE}/{{study}}/reliability.parquet",
+        errors=f"{TREE}/{{study}}/errors.parquet",
         members=f"{TREE}/{{study}}/members.parquet",
         subjects=f"{TREE}/{{study}}/subjects.parquet",
     log:
@@ -35,6 +37,8 @@ rule collect:
 rule cells:
     input:
         measures=f"{TREE}/{{study}}/measures.parquet",
+        reliability=f"{TREE}/{{study}}/reliability.parquet",
+        errors=f"{TREE}/{{study}}/errors.parquet",
         members=f"{TREE}/{{study}}/members.parquet",
         subjects=f"{TREE}/{{study}}/subjects.parquet",
         published="config/published/{study}.csv",
@@ -47,6 +51,8 @@ rule cells:
             subcategory="{study}",
             labels={"data": "cells", "format": "CSV"},
         ),
+        # Numbers of tables that the paper has and whose own numbers are not known.
+        unprinted=f"{TREE}/{{study}}/unprinted.csv",
         # for `dvc metrics`
         metrics=f"{TREE}/{{study}}/metrics.json",
     log:
@@ -93,6 +99,8 @@ rule audit:
 rule claims:
     input:
         measures=f"{TREE}/{{study}}/measures.parquet",
+        reliability=f"{TREE}/{{study}}/reliability.parquet",
+        errors=f"{TREE}/{{study}}/errors.parquet",
         published="config/published/{study}.csv",
         key=key_of("claims"),
     output:
@@ -125,6 +133,7 @@ for study, content in RUN.studies.items():
             f"tables_{study}"
         input:
             cells=f"{TREE}/{study}/cells.csv",
+            unprinted=f"{TREE}/{study}/unprinted.csv",
             key=key_of("tables", study=study),
         output:
             [
@@ -161,17 +170,18 @@ rule figure:
     input:
         measures=f"{TREE}/{{study}}/measures.parquet",
         reliability=f"{TREE}/{{study}}/reliability.parquet",
+        errors=f"{TREE}/{{study}}/errors.parquet",
         # Of the cohorts alone whose scans it shows: curves are drawn anew without any array or map.
         maps=lambda wildcards: [
             f"{SCRATCH}/{wildcards.study}/{cohort}/maps/{posterior}/{chunk}"
             for cohort, posteriors in LAYOUT.shown(wildcards.study, wildcards.figure).items()
             for posterior in posteriors
-            for chunk in LAYOUT.test_chunks(wildcards.study, cohort)
+            for chunk in LAYOUT.measured_chunks(wildcards.study, cohort)
         ],
         arrays=lambda wildcards: [
             f"{SCRATCH}/{wildcards.study}/{cohort}/arrays/{chunk}"
             for cohort in LAYOUT.shown(wildcards.study, wildcards.figure)
-            for chunk in LAYOUT.test_chunks(wildcards.study, cohort)
+            for chunk in LAYOUT.measured_chunks(wildcards.study, cohort)
         ],
         key=key_of("figure"),
     output:

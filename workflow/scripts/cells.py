@@ -12,9 +12,12 @@ with job(snakemake.log[0]), making(snakemake):
         Layout.load(snakemake.config).run,
         snakemake.wildcards.study,
         measures=snakemake.input.measures,
+        reliability=snakemake.input.reliability,
+        errors=snakemake.input.errors,
         members=snakemake.input.members,
         subjects=snakemake.input.subjects,
         published=snakemake.input.published,
         out=snakemake.output.cells,
+        unprinted=snakemake.output.unprinted,
     )
     write_metrics(snakemake.output.cells, snakemake.output.metrics)

@@ -11,6 +11,8 @@ with job(snakemake.log[0]), making(snakemake):
         Layout.load(snakemake.config).run,
         snakemake.wildcards.study,
         measures=snakemake.input.measures,
+        reliability=snakemake.input.reliability,
+        errors=snakemake.input.errors,
         published=snakemake.input.published,
         out=snakemake.output[0],
     )

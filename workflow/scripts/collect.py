@@ -6,7 +6,7 @@ from segtrail.provenance.making import making
 with job(snakemake.log[0]), making(snakemake):
     from segtrail.studies.collect import collect_members, collect_subjects, concatenate
 
-    concatenate(snakemake.input.measures, snakemake.output.measures)
-    concatenate(snakemake.input.reliability, snakemake.output.reliability)
+    for name in ("measures", "reliability", "errors"):
+        concatenate(snakemake.input[name], snakemake.output[name])
     collect_members(snakemake.input.members, snakemake.output.members)
     collect_subjects(snakemake.input.subjects, snakemake.output.subjects)

@@ -9,5 +9,5 @@ with job(snakemake.log[0]), making(snakemake):
 
     layout, wildcards = Layout.load(snakemake.config), snakemake.wildcards
     study = layout.run.studies[wildcards.study]
-    chunks = {cohort: layout.test_chunks(wildcards.study, cohort) for cohort in study.cohorts}
+    chunks = {cohort: layout.measured_chunks(wildcards.study, cohort) for cohort in study.cohorts}
     draw(wildcards.figure, layout.study(wildcards.study), layout.run, wildcards.study, chunks)

@@ -19,4 +19,6 @@ with job(snakemake.log[0]), making(snakemake):
         layout.run.seed,
         {"study": wildcards.study, "cohort": wildcards.cohort},
         snakemake.output,
+        snakemake.input.ranges[0] if snakemake.input.ranges else None,
+        layout.keeps_maps(wildcards.study, wildcards.cohort, wildcards.posterior),
     )

@@ -8,4 +8,10 @@ with job(snakemake.log[0]), making(snakemake):
     from segtrail.studies.tables import write_tables
 
     run, study = Layout.load(snakemake.config).run, snakemake.params.study
-    write_tables(run, study, snakemake.input.cells, snakemake.output)
+    write_tables(
+        run,
+        study,
+        cells=snakemake.input.cells,
+        unprinted=snakemake.input.unprinted,
+        outputs=snakemake.output,
+    )

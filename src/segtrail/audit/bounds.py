@@ -18,7 +18,7 @@ NLL_PER_BRIER = 1.2277
 EQUAL_COLUMNS = 3
 TAIL = 0.025  # beyond each end of a 95 % interval
 CALIBRATION = ("nll", "brier_sum", "brier_mean", "ece_conf")
-SHARES = ("bnf", "share")
+SHARES = ("bnf", "addition", "share")
 # Rule → why it found nothing to look at, if it did not.
 NEEDS = {
     "range": "no table holds a number of a known measure",
@@ -57,7 +57,7 @@ def audit(
     findings = [_in_range(entry) for entry in entries]
     for entry in entries:
         findings += _interval(entry)
-        if entry.measure in SHARES and entry.n:
+        if entry.measure in SHARES and entry.n and not entry.averaged:
             findings.append(_share(entry))
     rows: dict[tuple[str, str, str], dict[str, Entry]] = defaultdict(dict)
     for entry in entries:

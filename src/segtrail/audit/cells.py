@@ -5,12 +5,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import isfinite, nan
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from ..config import Study
-from ..config.results import Cell, CorrelationCell, MeanCell, PatientsCell, ReductionCell
+from ..config.results import (
+    Cell,
+    CorrelationCell,
+    MeanCell,
+    PatientsCell,
+    PooledCell,
+    ReductionCell,
+    ShareCell,
+)
 from ..errors import ArtifactError
 from ..studies.published import Printed, recipe
+from ..studies.thresholds import ON_VAL, PICKED_BY
 from . import bounds
 from .findings import NOT_APPLICABLE, Entry, Finding, Place, status
 from .study import classes
@@ -19,6 +28,14 @@ SLACK = 1e-9  # of each number, relative: what sums in float64 may lose
 UNNORMALISED = "the model's sigmoids need not sum to one (background: untrained), and the rules need it"
 NUMBERS = ("reproduced", "lo", "hi", "boot_lo", "boot_hi", "n", "n_members", "beside")
 TEXTS = ("table", "row", "column", "beside_measure")
+# Rules of our own numbers alone → why one found nothing to look at, if it did not.
+NEEDS = {
+    "best threshold": "no cell has a measure at its best threshold and, beside it, at that of another part",
+    "one segmentation": "no cell is of an auxiliary network's Dice, precision or recall",
+}
+OF_SEGMENTATION = ("dice", "precision", "recall")
+
+Mean = tuple[MeanCell, dict[str, float]]  # a cell and its numbers
 
 
 def audit_cells(path: str | Path, study: Study) -> list[Finding]:
@@ -33,6 +50,7 @@ def audit_cells(path: str | Path, study: Study) -> list[Finding]:
     beside: list[Entry] = []
     findings: list[Finding] = []
     distinct: set[Place] = set()
+    means: dict[Place, Mean] = {}
     for row in rows:
         place = (row["table"], row["row"], row["column"])
         numbers = _numbers(row, path, place)
@@ -44,11 +62,16 @@ def audit_cells(path: str | Path, study: Study) -> list[Finding]:
             continue
         entries.append(_entry(place, cell, numbers, study))
         findings += _own_intervals(place, cell, numbers)
+        findings += _best_threshold(place, cell, numbers, row["beside_measure"])
+        if isinstance(cell, MeanCell):
+            means[place] = (cell, numbers)
         if "beside" in numbers and isinstance(cell, MeanCell):
             value = numbers["beside"] / cell.factor
             beside.append(
                 replace(
-                    entries[-1], measure=row["beside_measure"], numbers={"value": (value, SLACK * abs(value))}
+                    entries[-1],
+                    measure=row["beside_measure"].removesuffix(ON_VAL),
+                    numbers={"value": (value, SLACK * abs(value))},
                 )
             )
         if _is_distinct(cell, numbers, study):
@@ -59,7 +82,8 @@ def audit_cells(path: str | Path, study: Study) -> list[Finding]:
         entry for entry in entries if entry.measure in bounds.CALIBRATION and entry.place in distinct
     ]
     findings += bounds.equal_rows(comparable)
-    return findings + bounds.not_applicable(findings, bounds.NEEDS)
+    findings += _one_segmentation(means, study)
+    return findings + bounds.not_applicable(findings, bounds.NEEDS | NEEDS)
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -106,14 +130,20 @@ def _entry(place: Place, cell: Cell, numbers: Mapping[str, float], study: Study)
     if isinstance(cell, MeanCell):
         return Entry(
             place,
-            cell.measure,
+            cell.measure.removesuffix(ON_VAL),
             cell.region,
             classes(study, cell.cohort),
             _slackened(found, cell.factor),
             n=n,
             interval="case_percentiles",
+            averaged=_averaged(cell, numbers, study),
             factor=cell.factor,
         )
+    if isinstance(cell, PooledCell):
+        numbers_of = _slackened(found, cell.factor)
+        return Entry(place, cell.measure, cell.region, None, numbers_of, n=n, factor=cell.factor)
+    if isinstance(cell, ShareCell):
+        return Entry(place, "share", cell.region, None, _slackened(found, 100.0), n=n, factor=100.0)
     if isinstance(cell, ReductionCell):
         return Entry(place, "reduction", cell.region, None, _slackened(found, 100.0), factor=100.0)
     measure = "correlation" if isinstance(cell, CorrelationCell) else "patients"
@@ -136,6 +166,54 @@ def _own_intervals(place: Place, cell: Cell, numbers: Mapping[str, float]) -> It
         margin = -abs(numbers["reproduced"] - counted)
         sentence = f"{numbers['reproduced']:g} patients, n = {counted:g}"
         yield Finding("counts add up", (place,), status(margin), margin, sentence)
+
+
+def _averaged(cell: MeanCell, numbers: Mapping[str, float], study: Study) -> bool:
+    """Whether each case's value is a mean over several members or draws."""
+    if cell.cohort not in study.cohorts:
+        return False
+    predictor = study.predictor(cell.cohort, cell.predictor)
+    return predictor.draws > 1 if predictor.kind == "ensemble" else numbers.get("n_members", 1) > 1
+
+
+def _best_threshold(place: Place, cell: Cell, numbers: Mapping[str, float], beside: str) -> Iterable[Finding]:
+    """A measure at the threshold of its own best mean on a part is no worse than at any other threshold, so
+    than at that of another part."""
+    measure = getattr(cell, "measure", "")
+    if not isinstance(cell, MeanCell) or cell.dataset or PICKED_BY.get(measure) != measure:
+        return
+    if beside == measure + ON_VAL and "beside" in numbers:
+        best, other = numbers["reproduced"], numbers["beside"]
+        margin = best - other + SLACK * abs(best)
+        sentence = f"{measure} {best:g} at its best threshold, {other:g} at that of the validation part"
+        yield Finding("best threshold", (place,), status(margin), margin, sentence)
+
+
+def _one_segmentation(means: Mapping[Place, Mean], study: Study) -> Iterable[Finding]:
+    """An auxiliary network leaves the segmentation as it is: its overlap with the reference is that of the
+    model whose errors it learns, where both have the same number of members."""
+    bases = {_overlap(cell, study): place for place, (cell, _) in means.items()}
+    for place, (cell, numbers) in means.items():
+        chosen = study.predictors[cell.predictor]
+        if chosen.kind != "auxiliary" or cell.measure not in OF_SEGMENTATION:
+            continue
+        learnt = study.models[chosen.model].auxiliary
+        other = bases.get(("single", learnt.model, *_overlap(cell, study)[2:])) if learnt else None
+        theirs = means[other][1] if other else {}
+        if other and numbers.get("n_members") == theirs.get("n_members"):
+            ours, base = numbers["reproduced"], theirs["reproduced"]
+            margin = SLACK - abs(ours - base)
+            sentence = (
+                f"{cell.measure} {ours:g} of an auxiliary network, {base:g} of whose segmentation it is"
+            )
+            yield Finding("one segmentation", (place, other), status(margin), margin, sentence)
+
+
+def _overlap(cell: MeanCell, study: Study) -> tuple[Any, ...]:
+    """What a mean is of: kind and model of the predictor, and the rest."""
+    chosen = study.predictors[cell.predictor]
+    place = (cell.cohort, cell.dataset, cell.part, cell.measure, cell.region, cell.segment, cell.factor)
+    return (chosen.kind, chosen.model, *place)
 
 
 def _needs_probabilities(cell: Cell) -> TypeGuard[MeanCell]:

@@ -28,6 +28,8 @@ class Entry:
     interval: str | None = None
     """what lo and hi are: `case_percentiles`, `mean_confidence` or unknown"""
     interval_readings: tuple[str, ...] = ()
+    averaged: bool = False
+    """each case's value is itself a mean over several predictions"""
     factor: float = 1.0
     """printed = number × factor"""
 
@@ -88,8 +90,16 @@ RANGES: Mapping[str, tuple[float, float | None]] = {
     "iou": (0.0, 1.0),
     "hd95": (0.0, inf),
     "seg_entropy": (0.0, log(2)),
+    "signed_ce": (-1.0, 1.0),
+    "mean_uncertainty": (0.0, 1.0),
+    "precision": (0.0, 1.0),
+    "recall": (0.0, 1.0),
     "u_e": (0.0, 1.0),
     "bnf": (0.0, 1.0),
+    "error_precision": (0.0, 1.0),
+    "error_recall": (0.0, 1.0),
+    "removal_gain": (-1.0, 1.0),
+    "addition": (0.0, 1.0),
     "expected_entropy": (0.0, None),
     "predictive_entropy": (0.0, None),
     "correlation": (-1.0, 1.0),
@@ -103,7 +113,10 @@ MEANINGS = {
     "brier_sum": "the sum over classes (without 1/K)",
     "brier_mean": "the mean over classes (with 1/K)",
 }
-HIGHER_IS_BETTER = frozenset({"dice", "iou", "u_e", "bnf"})
+HIGHER_IS_BETTER = frozenset(
+    {"dice", "iou", "precision", "recall", "u_e", "bnf", "error_precision", "error_recall"}
+    | {"removal_gain", "addition"}
+)
 
 
 def limits(measure: str, classes: int | None) -> tuple[float, float]:

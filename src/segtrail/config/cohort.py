@@ -50,7 +50,8 @@ class Shuffle(Strict):
     trains.
 
     As scikit-learn's `train_test_split` draws, from the patients sorted by name; with `stratify` in
-    proportion to the strata. With seed 100 and stratified by grade it gives the published lists of Jungo 2019.
+    proportion to the strata. With seed 100 and stratified by grade it gives the published lists of Jungo
+    2019.
     """
 
     sizes: dict[Part, PositiveInt] = Field(min_length=1, description="in the order of drawing; not train")

@@ -7,7 +7,7 @@ import typing
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from . import audit, cohort, dataset, model, recipe, results, run, study
+from . import audit, claims, cohort, dataset, figure, model, recipe, results, run, study
 from .base import Strict
 
 INTRODUCTION = """# Configuration
@@ -29,7 +29,9 @@ SECTIONS = [
     ("Cohorts", cohort, ["Cohort", "Where", "Segment", "Split", "PartRule", "Folds", "Box"]),
     ("Preprocessing steps, in a cohort's `recipe`", recipe, None),
     ("Models and predictors", model, ["Model", "Dropout", "Training", "Plateau", "DeadClass", "Predictor"]),
-    ("Tables, claims and figures", results, None),
+    ("Tables", results, None),
+    ("Claims", claims, None),
+    ("Figures", figure, None),
     (
         "The audit of printed numbers: config/audit/*.yaml",
         audit,
@@ -46,7 +48,7 @@ def markdown() -> str:
         found = [
             name
             for name, item in vars(module).items()
-            if _is_model(item) and item.__module__.startswith(__package__)
+            if _is_model(item) and item.__module__ == module.__name__ and not name.startswith("_")
         ]
         parts += [
             _table(getattr(module, name)) for name in names or found if getattr(module, name) is not Strict

@@ -192,7 +192,66 @@ class ConfidenceExamples(MapFigure):
         return [self.predictor, *chosen]
 
 
+class Example(Strict):
+    """One subject of each cohort that shows one kind of calibration."""
+
+    label: str
+    shows: Literal["underconfident", "overconfident", "calibrated"]
+    subjects: dict[str, str] = Field(
+        default={}, description="cohort → the subject that the paper shows; by rule where it is not there"
+    )
+
+
+class SubjectReliability(Drawn):
+    """Reliability of the foreground's probability: a row for each cohort, one column for the whole data set and
+    one for each example, a curve for each predictor.
+
+    An example that is not named is found by rule: the subject whose signed calibration error, averaged over the
+    predictors, is highest (underconfident), lowest (overconfident) or nearest to 0 (calibrated).
+    """
+
+    kind: Literal["subject_reliability"]
+    cohorts: list[str] = Field(min_length=1)
+    predictors: list[str] = Field(min_length=1)
+    part: Part = "test"
+    regions: dict[str, Literal["volume", "mask"]] = Field(
+        default={}, description="cohort → region; the whole volume when left out"
+    )
+    examples: list[Example] = Field(default=[])
+    min_count: PositiveInt = Field(default=1, description="smaller bins are not drawn")
+
+    def cohorts_used(self) -> list[str]:
+        return self.cohorts
+
+    def predictors_used(self) -> list[str]:
+        return self.predictors
+
+
+class ErrorDetectionCurves(Drawn):
+    """Precision and recall of finding errors by their uncertainty, along the thresholds: a panel for each
+    cohort, a curve for each predictor, a point for each threshold (means over subjects)."""
+
+    kind: Literal["error_detection"]
+    cohorts: list[str] = Field(min_length=1)
+    predictors: list[str] = Field(min_length=1)
+    part: Part = "test"
+    x_limits: tuple[float, float] = Field(default=(0.0, 1.0), description="of precision")
+
+    def cohorts_used(self) -> list[str]:
+        return self.cohorts
+
+    def predictors_used(self) -> list[str]:
+        return self.predictors
+
+
 Figure = Annotated[
-    EnsembleCurves | EntropyScatter | MethodMaps | ShiftExamples | SizeMaps | ConfidenceExamples,
+    EnsembleCurves
+    | EntropyScatter
+    | MethodMaps
+    | ShiftExamples
+    | SizeMaps
+    | ConfidenceExamples
+    | SubjectReliability
+    | ErrorDetectionCurves,
     Field(discriminator="kind"),
 ]

@@ -42,6 +42,12 @@ class MemberFolds(Strict):
         description="JSON as Jungo 2019 publishes it: `train` → k lists of patient or subject ids",
     )
 
+    @model_validator(mode="after")
+    def nobody_is_trained_and_chosen_on(self) -> "MemberFolds":
+        if self.held_out == "unused" and "val" in self.of:
+            raise ValueError("held_out unused: the weights are chosen on val, so that it cannot be one `of`")
+        return self
+
 
 class Auxiliary(Strict):
     """A network that learns where the segmentation of another model is wrong.

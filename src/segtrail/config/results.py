@@ -1,4 +1,4 @@
-"""Tables, claims and figures of a study as data."""
+"""Tables of a study as data, and the measures that tables and claims speak of."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,12 +6,9 @@ from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, model_valid
 
 from .base import Strict
 from .cohort import Part
-from .figure import Figure
 
-__all__ = ["PER_SEGMENT", "Cell", "Claim", "Comparison", "Figure", "Group", "Sample", "Table"]
-
-# From ece_fg on: measures of errors (key measures.errors). u_e, bnf and the two after them are taken at the
-# threshold of the best mean on the part itself, those with _val at that of the best on the validation part.
+# From ece_fg on: measures of errors (key measures.errors). u_e and the five after it are taken at the threshold
+# of the best mean on the part itself, those with _val at that of the best on the validation part.
 Measure = Literal[
     "nll",
     "brier_sum",
@@ -29,6 +26,8 @@ Measure = Literal[
     "bnf",
     "error_precision",
     "error_recall",
+    "removal_gain",
+    "addition",
     "u_e_val",
     "bnf_val",
     "error_precision_val",
@@ -259,126 +258,13 @@ class Table(Strict):
             if unknown := set(row.get("at_fault", [])) - set(self.columns):
                 raise ValueError(f"{self.name}: row {name!r} has no column {sorted(unknown)}")
             for column in self.columns:
-                self.cell(name, column)
+                cell = self.cell(name, column)
+                if self.ranked and not isinstance(cell, MeanCell | PooledCell):
+                    raise ValueError(f"{self.name} is ranked: {column!r} is {cell.statistic}, of no measure")
         return self
 
     def cells(self) -> list[Cell]:
         return [self.cell(row, column) for row in self.rows for column in self.columns]
-
-
-class Chosen(Strict):
-    """A predictor, by name alone or with the size of its ensemble."""
-
-    predictor: str
-    size: PositiveInt | None = Field(default=None, description="M; the predictor's table_size when left out")
-
-    @model_validator(mode="before")
-    @classmethod
-    def name_alone(cls, value: Any) -> Any:
-        return {"predictor": value} if isinstance(value, str) else value
-
-
-class Sample(Chosen):
-    """One predictor on one part of one cohort."""
-
-    cohort: str
-    part: Part = "test"
-
-
-class Paired(Strict):
-    """`a` is better than each of `b` on the same cases, for each cohort, measure, region and segment."""
-
-    kind: Literal["paired"]
-    cohorts: list[str] = Field(min_length=1)
-    a: Chosen
-    b: list[Chosen] = Field(min_length=1)
-    measures: list[Measure] = Field(min_length=1)
-    regions: list[Region] = Field(default=["volume"], description="not for measures of segments")
-
-    def cohorts_used(self) -> list[str]:
-        return self.cohorts
-
-    def predictors_used(self) -> list[str]:
-        return [self.a.predictor, *(chosen.predictor for chosen in self.b)]
-
-
-class Unpaired(Strict):
-    """`a` is better than `b`: other cases, compared by each case's mean over its segments."""
-
-    kind: Literal["unpaired"]
-    a: Sample
-    b: Sample
-    measures: list[Measure] = Field(min_length=1)
-    regions: list[Region] = Field(default=["volume"], description="not for measures of segments")
-
-    def cohorts_used(self) -> list[str]:
-        return [self.a.cohort, self.b.cohort]
-
-    def predictors_used(self) -> list[str]:
-        return [self.a.predictor, self.b.predictor]
-
-
-class Correlated(Chosen):
-    """Logit Dice falls as `seg_entropy` rises, with |r| of at least `at_least`, in each group."""
-
-    kind: Literal["correlation"]
-    groups: list[Group] = Field(min_length=1)
-    at_least: float = Field(default=0.0, ge=0, le=1)
-
-    def cohorts_used(self) -> list[str]:
-        return [group.cohort for group in self.groups]
-
-    def predictors_used(self) -> list[str]:
-        return [self.predictor]
-
-
-class Reduced(Strict):
-    """Going from the first size to the second cuts a measure by about `percent` (to within 15 % of it)."""
-
-    kind: Literal["reduction"]
-    predictor: str
-    sizes: tuple[PositiveInt, PositiveInt]
-    measure: Measure
-    region: Region = "volume"
-    percent: dict[str, PositiveFloat] = Field(description="cohort → the printed reduction")
-
-    @model_validator(mode="after")
-    def measure_of_all_classes(self) -> "Reduced":
-        check_place(self.measure, self.region, 0)
-        return self
-
-    def cohorts_used(self) -> list[str]:
-        return list(self.percent)
-
-    def predictors_used(self) -> list[str]:
-        return [self.predictor]
-
-
-class Failures(Chosen):
-    """Segments with Dice of at most `dice` have a higher `seg_entropy` than the others of their kind."""
-
-    kind: Literal["failures"]
-    cohorts: list[str] = Field(min_length=1)
-    dice: float = Field(gt=0, lt=1)
-
-    def cohorts_used(self) -> list[str]:
-        return self.cohorts
-
-    def predictors_used(self) -> list[str]:
-        return [self.predictor]
-
-
-Comparison = Annotated[Paired | Unpaired | Correlated | Reduced | Failures, Field(discriminator="kind")]
-
-
-class Claim(Strict):
-    """A sentence of the paper that measures can support or refuse."""
-
-    id: str = Field(pattern=r"^[a-z0-9_]+$")
-    text: str = Field(description="the paper's sentence, or what it says")
-    where: str = Field(description="section or figure of the paper")
-    note: str = Field(default="", description="how it was made testable, where that is a choice")
-    parts: list[Comparison] = Field(min_length=1)
 
 
 def check_place(measure: str, region: str, segment: int) -> None:

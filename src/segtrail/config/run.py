@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from ..errors import ConfigError
 from .base import Strict, mistakes
+from .cohort import Cohort
 from .dataset import Dataset
 from .study import Study, merged
 
@@ -59,7 +60,9 @@ class Run(Strict):
     roots: dict[str, Path]
     datasets: dict[str, Dataset]
     studies: dict[str, Study]
-    absent: dict[str, dict[str, str]] = Field(description="study → cohort that is not computed → why")
+    absent: dict[str, dict[str, str]] = Field(
+        description="study → cohort that is not computed → why; a study without any other is left out"
+    )
 
     def reported_by(self) -> dict[str, Any]:
         """What the report reads: all but where and how the jobs run."""
@@ -92,12 +95,23 @@ def load_run(values: dict[str, Any], config_dir: Path) -> Run:
     for name in wanted.cohorts or []:
         if name not in cohorts:
             raise _unknown("cohorts", name, sorted(cohorts))
-    studies, absent = {}, {}
+    studies: dict[str, Study] = {}
+    absent: dict[str, dict[str, str]] = {}
     for name, content in files.items():
-        studies[name], absent[name] = _load_study(name, content, wanted, loaded, roots)
+        study, absent[name] = _load_study(name, content, wanted, loaded, roots)
+        if study is not None:
+            studies[name] = study
     for name in wanted.overrides:
-        if name not in studies:
-            raise _unknown(f"overrides.{name}", name, list(studies))
+        if name not in files:
+            raise _unknown(f"overrides.{name}", name, list(files))
+    if not studies:
+        raise ConfigError(
+            "; ".join(
+                f"no cohort of {name} can be computed: {'; '.join(reasons.values())}"
+                for name, reasons in absent.items()
+            ),
+            remedy="set the data roots of at least one cohort, or of none to work on phantoms",
+        )
     used = sorted({d for study in studies.values() for c in study.cohorts.values() for d in c.datasets})
     return Run(
         name=wanted.run,
@@ -179,7 +193,8 @@ def _load_study(
     wanted: RunFile,
     datasets: dict[str, Dataset],
     roots: dict[str, Path],
-) -> tuple[Study, dict[str, str]]:
+) -> tuple[Study | None, dict[str, str]]:
+    """A study and its cohorts that are not computed; None where there is no other."""
     scales = values.pop("scales", {})
     if wanted.scale not in scales:
         raise _unknown("scale", wanted.scale, list(scales))
@@ -189,10 +204,7 @@ def _load_study(
     values = merged(values, wanted.overrides.get(name, {}))
     absent = _absent_cohorts(values.get("cohorts", {}), wanted, roots)
     if absent and len(absent) == len(values["cohorts"]):
-        raise ConfigError(
-            f"no cohort of {name} can be computed: {'; '.join(absent.values())}",
-            remedy="set the data roots of at least one cohort, or of none to work on phantoms",
-        )
+        return None, absent
     values["cohorts"] = {key: cohort for key, cohort in values["cohorts"].items() if key not in absent}
     study = _validated(Study, values, f"studies/{name}.yaml")
     if unknown := study.unknown_names(absent):
@@ -201,6 +213,7 @@ def _load_study(
         for dataset in cohort.datasets:
             if dataset not in datasets:
                 raise _unknown(f"cohorts.{cohort_name}.datasets", dataset, list(datasets))
+            _check_channels(cohort_name, cohort, dataset, datasets[dataset].channels)
             if not roots and wanted.scale not in datasets[dataset].phantoms:
                 raise ConfigError(
                     f"datasets/{dataset}.yaml has no phantom for scale {wanted.scale}",
@@ -208,6 +221,20 @@ def _load_study(
                     remedy=f"set data.{dataset} to the data set's root, or describe a phantom",
                 )
     return study, absent
+
+
+def _check_channels(name: str, cohort: Cohort, dataset: str, known: Sequence[str]) -> None:
+    """Raises ConfigError where the cohort names a channel that one of its data sets does not have."""
+    wanted = [(f"cohorts.{name}.channels", channel) for channel in cohort.channels]
+    if cohort.mask is not None:
+        wanted.append((f"cohorts.{name}.mask.channel", cohort.mask.channel))
+    for key, channel in wanted:
+        if channel not in known:
+            raise ConfigError(
+                f"{key} = {channel!r}",
+                expected=f"one of the channels of {dataset}: {', '.join(known)}",
+                remedy=f"correct the study's cohort, or name the channel in config/datasets/{dataset}.yaml",
+            )
 
 
 def _sensitivity(study: str, values: dict[str, Any], wanted: str) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from .base import Strict
+from .claims import Claim, NoBest, RankSums
 from .cohort import Cohort
+from .figure import Figure
 from .model import Model, Predictor
 from .recipe import Step
-from .results import Claim, Figure, Table
+from .results import MeanCell, Table
 
 
 class ErrorDetection(Strict):
@@ -202,6 +204,28 @@ class Study(Strict):
                     raise ValueError(
                         f"measures.errors: cohorts.{name} has {len(cohort.segments)} segments, expected one"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def ranked_tables_exist(self) -> "Study":
+        """Claims on ranks name a table, its rows and columns."""
+        tables = {table.name: table for table in self.tables}
+        for claim in self.claims:
+            for part in claim.parts:
+                if not isinstance(part, RankSums | NoBest):
+                    continue
+                where = f"claims.{claim.id}"
+                if part.table not in tables:
+                    raise ValueError(f"{where}: table {part.table!r} is not one of {sorted(tables)}")
+                table = tables[part.table]
+                rows = [*part.first, *part.last] if isinstance(part, RankSums) else []
+                for name in (*rows, *(part.columns or [])):
+                    if name not in table.rows and name not in table.columns:
+                        raise ValueError(f"{where}: {name!r} is no row or column of {part.table}")
+                for column in part.columns or table.columns:
+                    for row in table.rows:
+                        if not isinstance(table.cell(row, column), MeanCell):
+                            raise ValueError(f"{where}: {row} / {column} of {part.table} is not a mean")
         return self
 
     def unknown_names(self, absent: Collection[str]) -> list[str]:

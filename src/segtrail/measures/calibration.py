@@ -8,8 +8,9 @@ above one is taken as rounding and set to one; anything else outside, and NaN, i
 its mean is what is looked at). Ties of the largest probability go to the lowest class.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -20,6 +21,11 @@ from .kernels import SMALLEST_CLIP, add_voxels, widen
 REGIONS = ("volume", "box")
 FEW = 10  # members up to which a subset's sum is cheaper by additions than in the matrix product
 BLOCK = 8192  # voxels per matrix product: a block of every subset's mean stays in the cache
+
+# Sees what a pass has made of some voxels: the subset's number, which of its voxels, their mean probabilities
+# (K, n) float32 and most probable classes (n,). Of a volume, the number of the slice comes first.
+Watch = Callable[[int, slice, NDArray[np.float32], NDArray[np.uint8]], None]
+WatchSlices = Callable[[int, int, slice, NDArray[np.float32], NDArray[np.uint8]], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +141,7 @@ def tally_subsets(
     bins: int,
     clip: float = 1e-7,
     block: int = BLOCK,
+    watch: Watch | None = None,
 ) -> tuple[list[Tally], NDArray[np.uint8]]:
     """`tally` of the mean probability (Mehrtash 2020, eq. 6) of D subsets of M members.
 
@@ -147,6 +154,7 @@ def tally_subsets(
         subsets: (D, M), row d true where the member belongs to subset d.
         y, box, bins, clip: as for `tally`.
         block: voxels per matrix product.
+        watch: for other measures of the same probabilities, so that they are averaged once.
 
     Returns:
         A tally per subset, and the most probable classes (D, V).
@@ -154,7 +162,7 @@ def tally_subsets(
     Raises:
         ValueError: as `tally`; a subset without members.
     """
-    return _run(stack, subsets, y, box, bins, clip, block)
+    return _run(stack, subsets, y, box, bins, clip, block, watch)
 
 
 def tally_volume(
@@ -165,6 +173,7 @@ def tally_volume(
     bins: int,
     clip: float = 1e-7,
     keep: NDArray[np.bool_] | None = None,
+    watch: WatchSlices | None = None,
 ) -> tuple[list[Tally], NDArray[np.uint8]]:
     """`tally_subsets` of a whole subject, one slice in memory at a time.
 
@@ -175,6 +184,7 @@ def tally_volume(
         box: (Z, Y, X), as from `foreground_box`.
         subsets, bins, clip: as for `tally_subsets`.
         keep: (D,) the subsets whose labels are wanted; all when left out.
+        watch: as for `tally_subsets`.
 
     Returns:
         A tally per subset, and the most probable classes (subsets kept, Z, Y, X).
@@ -187,7 +197,10 @@ def tally_volume(
     totals: list[Tally] = []
     for z, (stack, truth, inside) in enumerate(zip(slices, label, box, strict=True)):
         flat = stack.reshape(*stack.shape[:2], -1)
-        tallies, predicted = tally_subsets(flat, truth.ravel(), inside.ravel(), subsets, bins, clip)
+        watch_slice = watch and partial(watch, z)
+        tallies, predicted = tally_subsets(
+            flat, truth.ravel(), inside.ravel(), subsets, bins, clip, watch=watch_slice
+        )
         totals = [a + b for a, b in zip(totals, tallies, strict=True)] if z else tallies
         labels[:, z] = predicted[keep].reshape(-1, *truth.shape)
     return totals, labels
@@ -230,6 +243,7 @@ def _run(
     bins: int,
     clip: float,
     block: int,
+    watch: Watch | None = None,
 ) -> tuple[list[Tally], NDArray[np.uint8]]:
     """The pass of `tally_subsets`; without `subsets` the one member is taken as it is."""
     subsets = np.ones((1, 1), dtype=bool) if subsets is None else subsets
@@ -259,6 +273,8 @@ def _run(
             sum_d = sums[row_of[d]] if many[d] else _added(p, chosen[d])
             if bad := add_voxels(sum_d, sizes[d], truth, inside, edges, clip, labels[d, part], *arrays[d]):
                 raise ValueError(f"{bad} probabilities are outside [0, 1] or NaN")
+            if watch is not None:
+                watch(d, part, np.minimum(sum_d / sizes[d], 1), labels[d, part])
     return tallies, labels
 
 

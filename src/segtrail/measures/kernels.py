@@ -1,4 +1,5 @@
-"""The compiled loops of `calibration`. Compiled once and cached on disk; one thread, without the GIL."""
+"""The compiled loops of `calibration` and `errors`. Compiled once and cached on disk; one thread, without the
+GIL."""
 
 import numba
 import numpy as np
@@ -166,3 +167,70 @@ def _add_region(  # type: ignore[no-untyped-def]
         bin_n[region, b] += 1
         bin_confidence[region, b] += c
         bin_correct[region, b] += correct[i]
+
+
+# The sums may be added up in any order, so that the compiler can do several at a time.
+@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"})
+def add_errors(  # type: ignore[no-untyped-def]
+    p, u, predicted, y, inside, thresholds, edges, bin_n, bin_p, bin_positive, counts, u_sum
+):  # fmt: skip
+    """Adds V voxels to the arrays of an `ErrorCounts`, returns how many are bad.
+
+    p, u, thresholds: float32. predicted, y: uint8, 0 or 1. inside: uint8, 1 in the mask. edges: float64.
+    """
+    voxels, bins, levels = p.size, len(edges) - 1, len(thresholds)
+    zero, one, lowest, first = np.float32(0), np.float32(1), thresholds[0], edges[1]
+    bad = 0
+    plain = np.empty(voxels, np.uint8)
+    for i in range(voxels):
+        bad += not ((p[i] >= zero) & (p[i] <= one) & (u[i] >= zero) & (u[i] <= one))
+        plain[i] = (p[i] < first) & (u[i] <= lowest) & ((predicted[i] | y[i]) == 0)
+    if bad:
+        return bad
+
+    # Most voxels are certain, right, background and in the first bin: those are counted at once, the others
+    # one by one.
+    n, n_in = 0, 0
+    p_all, p_in, u_all, u_in = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
+    for i in range(voxels):
+        both = plain[i] & inside[i]
+        n += plain[i]
+        n_in += both
+        p_all += p[i] if plain[i] else zero
+        u_all += u[i] if plain[i] else zero
+        p_in += p[i] if both else zero
+        u_in += u[i] if both else zero
+    counts[0, 2] += n
+    bin_n[0, 0] += n
+    bin_n[1, 0] += n_in
+    bin_p[0, 0] += p_all
+    bin_p[1, 0] += p_in
+    u_sum[0] += u_all
+    u_sum[1] += u_in
+    if n == voxels:
+        return bad
+
+    others = np.empty(voxels, np.int64)
+    found = 0
+    for i in range(voxels):
+        others[found] = i
+        found += 1 - plain[i]
+    for j in range(found):
+        i = others[j]
+        b = min(int(p[i] * np.float32(bins)), bins - 1)
+        if p[i] < edges[b]:
+            b -= 1
+        elif p[i] >= edges[b + 1]:
+            b += 1
+        level = 0
+        while level < levels and u[i] > thresholds[level]:
+            level += 1
+        # true positive, false positive, true negative, false negative
+        kind = (0 if predicted[i] else 3) if y[i] else (1 if predicted[i] else 2)
+        counts[level, kind] += 1
+        for region in range(1 + inside[i]):
+            bin_n[region, b] += 1
+            bin_p[region, b] += p[i]
+            bin_positive[region, b] += y[i]
+            u_sum[region] += u[i]
+    return bad

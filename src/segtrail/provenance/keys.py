@@ -63,8 +63,9 @@ class Keys:
         return self._made_from[name]
 
     def _config(self, job: Job) -> dict[str, Any]:
-        """What `config_of` gives, once for all members of a model."""
-        place = (job.step, *(value for name, value in job.of.items() if name != "member"))
+        """What `config_of` gives, once for all members of a model that are trained on the same subjects."""
+        alike = job.step == "train" and not _has_folds(self.layout, **job.of)
+        place = (job.step, *(value for name, value in job.of.items() if name != "member" or not alike))
         if place not in self._configs:
             self._configs[place] = config_of(self.layout, job)
         return self._configs[place]
@@ -83,7 +84,8 @@ def own(layout: Layout, job: Job, config: dict[str, Any] | None = None) -> dict[
 
 
 def config_of(layout: Layout, job: Job) -> dict[str, Any]:
-    """The values of the configuration that a job reads; those of two members differ in nothing."""
+    """The values of the configuration that a job reads; those of two members differ only where folds are
+    held out."""
     return CONFIG[job.step](layout, **job.of)
 
 
@@ -148,10 +150,7 @@ def _index(layout: Layout, dataset: str) -> dict[str, Any]:
 
 
 def _split(layout: Layout, study: str, cohort: str) -> dict[str, Any]:
-    return {
-        part: [f"{dataset}/{subject}" for dataset, subject in members]
-        for part, members in layout.split(study, cohort).items()
-    }
+    return {part: _listed(members) for part, members in layout.split(study, cohort).items()}
 
 
 def _population(layout: Layout, study: str, cohort: str) -> dict[str, Any]:
@@ -163,7 +162,22 @@ def _preprocess(layout: Layout, study: str, cohort: str, chunk: str) -> dict[str
 
 
 def _train(layout: Layout, study: str, cohort: str, model: str, member: str) -> dict[str, Any]:
-    return layout.run.studies[study].model(cohort, model).trained_by()
+    config = layout.run.studies[study].model(cohort, model).trained_by()
+    if _has_folds(layout, study, cohort, model, member):
+        config["held_out_subjects"] = _listed(layout.held_out(study, cohort, model)[int(member)])
+    return config
+
+
+def _has_folds(layout: Layout, study: str, cohort: str, model: str, member: str) -> bool:
+    return layout.run.studies[study].model(cohort, model).folds is not None
+
+
+def _listed(keys: list[tuple[str, str]]) -> list[str]:
+    return [f"{dataset}/{subject}" for dataset, subject in keys]
+
+
+def _predictions(layout: Layout, study: str, cohort: str, model: str) -> dict[str, Any]:
+    return {"held_out_subjects": [_listed(fold) for fold in layout.held_out(study, cohort, model)]}
 
 
 def _sample(layout: Layout, study: str, cohort: str, posterior: str, chunk: str) -> dict[str, Any]:
@@ -175,13 +189,15 @@ def _sample(layout: Layout, study: str, cohort: str, posterior: str, chunk: str)
 
 def _measure(layout: Layout, study: str, cohort: str, posterior: str, chunk: str) -> dict[str, Any]:
     chosen = layout.run.studies[study]
+    box = chosen.cohorts[cohort].box
     return {
         "predictors": {
             name: chosen.predictor(cohort, name).model_dump(mode="json", exclude={"title"})
             for name in layout.posteriors(study)[posterior]
         },
-        "box": chosen.cohorts[cohort].box.model_dump(mode="json"),
+        "box": box.model_dump(mode="json") if box else None,
         "measures": chosen.measures.measured_by(),
+        "maps": layout.keeps_maps(study, cohort, posterior),
     }
 
 
@@ -189,7 +205,7 @@ def _results(*sections: str) -> Callable[..., dict[str, Any]]:
     """What cells, claims, tables and figures read; of the study's sections on results only those named."""
 
     def config(layout: Layout, study: str) -> dict[str, Any]:
-        others = {"tables", "claims", "figures"} - set(sections)
+        others = {"tables", "claims", "figures"} - set(sections) | {"recipes", "sensitivity"}
         run = layout.run
         tables = run.studies[study].tables if "tables" in sections else []
         return {
@@ -224,7 +240,9 @@ CONFIG: dict[str, Callable[..., dict[str, Any]]] = {
     "population": _population,
     "preprocess": _preprocess,
     "train": _train,
+    "predictions": _predictions,
     "sample": _sample,
+    "range": _nothing,
     "measure": _measure,
     "collect": _nothing,
     "cells": _results("tables"),

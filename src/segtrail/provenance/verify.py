@@ -271,6 +271,8 @@ class _Tree:
                     artifacts.append(self._artifact(path, job, here, stale.get(name), wrong))
                 elif job.step == "sample" and name in self.found:
                     measured += 1
+                elif name in self.found and not _entries(self.found[name], path):
+                    continue  # an empty folder, as that of maps that no figure shows
                 else:
                     missing.append(Artifact(path, place(job), "missing", name))
         left = [path for path in self.files if path not in claimed]
@@ -290,9 +292,7 @@ class _Tree:
         if job.name not in self.found:
             lost = "cannot be read" if job.name in self.damaged else "is not there: the job has not ended"
             return Artifact(*where, FOREIGN, job.name, f"the receipt of its job {job.name} {lost}", (), NEXT)
-        entries = {
-            file for file in self.found[job.name]["outputs"] if file == path or file.startswith(f"{path}/")
-        }
+        entries = _entries(self.found[job.name], path)
         told = [
             *(f"{file}: {wrong[file]}" if file != path else wrong[file] for file in here if file in wrong),
             *(f"{file}: its receipt does not have it" for file in here if file not in entries),
@@ -332,6 +332,11 @@ def _walk(tree: Path, skipped: Iterable[Path]) -> Iterator[tuple[str, int]]:
             path = Path(folder, name)
             if path.exists():  # not a link that leads nowhere
                 yield str(path.relative_to(tree)), path.stat().st_size
+
+
+def _entries(receipt: Mapping[str, Any], path: str) -> set[str]:
+    """The files of an artifact, by the receipt of the job that made it."""
+    return {file for file in receipt["outputs"] if file == path or file.startswith(f"{path}/")}
 
 
 def _folders(files: Iterable[str]) -> dict[str, list[str]]:

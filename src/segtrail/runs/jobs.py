@@ -6,7 +6,7 @@ Progress and cost are told from this list, so that neither has to build the work
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..layout import Layout
+from ..layout import Layout, part_of
 
 # What a job of each rule is called: its log's path below results/<run>/logs, without the suffix.
 NAMES = {
@@ -16,7 +16,9 @@ NAMES = {
     "population": "{study}/{cohort}/population",
     "preprocess": "{study}/{cohort}/preprocess_{chunk}",
     "train": "{study}/{cohort}/train_{model}_{member}",
+    "predictions": "{study}/{cohort}/predictions_{model}",
     "sample": "{study}/{cohort}/sample_{posterior}_{chunk}",
+    "range": "{study}/{cohort}/range_{posterior}_{part}",
     "measure": "{study}/{cohort}/measure_{posterior}_{chunk}",
     "collect": "{study}/collect",
     "cells": "{study}/cells",
@@ -37,16 +39,19 @@ OUTPUTS = {
         "{study}/{cohort}/members/{model}/{member}.safetensors",
         "{study}/{cohort}/members/{model}/{member}.csv",
     ),
+    "predictions": ("scratch/{study}/{cohort}/predictions/{model}",),
     "sample": ("scratch/{study}/{cohort}/posteriors/{posterior}/{chunk}",),
+    "range": ("{study}/{cohort}/ranges/{posterior}_{part}.json",),
     "measure": (
         "{study}/{cohort}/measures/{posterior}/{chunk}.parquet",
         "{study}/{cohort}/reliability/{posterior}/{chunk}.parquet",
+        "{study}/{cohort}/errors/{posterior}/{chunk}.parquet",
         "scratch/{study}/{cohort}/maps/{posterior}/{chunk}",
     ),
     "collect": tuple(
-        f"{{study}}/{name}.parquet" for name in ("measures", "reliability", "members", "subjects")
+        f"{{study}}/{name}.parquet" for name in ("measures", "reliability", "errors", "members", "subjects")
     ),
-    "cells": ("{study}/cells.csv", "{study}/metrics.json"),
+    "cells": ("{study}/cells.csv", "{study}/unprinted.csv", "{study}/metrics.json"),
     "audit": ("{study}/audit.csv",),
     "claims": ("{study}/claims.csv",),
     "figure": ("{study}/figures/{figure}.svg", "{study}/figures/{figure}.png"),
@@ -56,7 +61,7 @@ TABLE_FORMATS = ("csv", "md", "tex", "html")
 # These have one rule per data set or per study, named after it.
 RULES = {"phantom": "phantom_{dataset}", "tables": "tables_{study}"}
 
-WHOLE = ("train", "val")  # parts in one chunk, which no member is measured on
+WHOLE = ("train", "val")  # parts in one chunk: what members are made from
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _study(layout: Layout, study: str) -> Iterator[Job]:
 def _shown(layout: Layout, study: str, figure: str) -> Iterator[str]:
     """The jobs whose arrays and maps a figure shows."""
     for cohort, posteriors in layout.shown(study, figure).items():
-        for chunk in layout.test_chunks(study, cohort):
+        for chunk in layout.measured_chunks(study, cohort):
             place = {"study": study, "cohort": cohort, "chunk": chunk}
             yield job_name("preprocess", **place)
             yield from (job_name("measure", **place, posterior=posterior) for posterior in posteriors)
@@ -174,19 +179,63 @@ def _cohort(layout: Layout, study: str, cohort: str) -> Iterator[Job]:
     for chunk in chunks:
         yield job_of("preprocess", (*drawn[chunk], *population), **place, chunk=chunk)
     arrays = {chunk: job_name("preprocess", **place, chunk=chunk) for chunk in chunks}
-    members: dict[str, tuple[str, ...]] = {}
-    for model in layout.run.studies[study].models:
-        trained = [
-            job_of("train", (arrays["train"], arrays["val"]), **place, model=model, member=member)
-            for member in layout.members(study, cohort, model)
-        ]
-        members[model] = tuple(job.name for job in trained)
-        yield from trained
+    yield from _trainings(layout, place, arrays)
     for posterior in layout.posteriors(study):
-        made_from = members[layout.model_of(study, posterior)]
-        for chunk in chunks:
-            if chunk not in WHOLE:
-                of = {**place, "posterior": posterior, "chunk": chunk}
-                sample = job_of("sample", (*made_from, arrays[chunk]), **of)
-                yield sample
-                yield job_of("measure", (sample.name, arrays[chunk]), **of)
+        yield from _measurings(layout, place, posterior, arrays)
+
+
+def _trainings(layout: Layout, place: dict[str, str], arrays: dict[str, str]) -> Iterator[Job]:
+    """Segmentation models first; then what they say of what they have not seen; then who learns from it."""
+    study, cohort = place["study"], place["cohort"]
+    content = layout.run.studies[study]
+    learnt_from = {name: content.model(cohort, name).auxiliary for name in content.models}
+    both = (arrays["train"], arrays["val"])
+    for model, auxiliary in learnt_from.items():
+        if auxiliary is None:
+            for member in layout.members(study, cohort, model):
+                yield job_of("train", both, **place, model=model, member=member)
+    for model in layout.cross_validated(study, cohort):
+        after = (
+            *_members(layout, place, model),
+            *(arrays[part] for part in layout.predicted(**place, model=model)),
+        )
+        yield job_of("predictions", after, **place, model=model)
+    for model, auxiliary in learnt_from.items():
+        if auxiliary is not None:
+            for member in layout.members(study, cohort, model):
+                if auxiliary.folds is None:
+                    before = job_name("train", **place, model=auxiliary.model, member=member)
+                else:
+                    before = job_name("predictions", **place, model=auxiliary.folds)
+                yield job_of("train", (*both, before), **place, model=model, member=member)
+
+
+def _measurings(
+    layout: Layout, place: dict[str, str], posterior: str, arrays: dict[str, str]
+) -> Iterator[Job]:
+    """Sampling, the ranges of uncertainty that need all samples of a part, and measuring."""
+    study, cohort = place["study"], place["cohort"]
+    chunks = layout.measured_chunks(study, cohort)
+    made_from = tuple(
+        job_name("train", **place, model=model, member=member)
+        for model, member in layout.sampled_from(study, cohort, posterior)
+    )
+    samples = {}
+    for chunk in chunks:
+        job = job_of("sample", (*made_from, arrays[chunk]), **place, posterior=posterior, chunk=chunk)
+        samples[chunk] = job.name
+        yield job
+    for part in layout.ranged_parts(study, cohort, posterior):
+        after = tuple(name for chunk, name in samples.items() if part_of(chunk) == part)
+        yield job_of("range", after, **place, posterior=posterior, part=part)
+    for chunk in chunks:
+        over = layout.range_part(study, cohort, posterior, chunk)
+        ranges = (job_name("range", **place, posterior=posterior, part=over),) if over else ()
+        yield job_of(
+            "measure", (samples[chunk], arrays[chunk], *ranges), **place, posterior=posterior, chunk=chunk
+        )
+
+
+def _members(layout: Layout, place: dict[str, str], model: str) -> tuple[str, ...]:
+    members = layout.members(place["study"], place["cohort"], model)
+    return tuple(job_name("train", **place, model=model, member=member) for member in members)

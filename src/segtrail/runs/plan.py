@@ -281,7 +281,7 @@ class Plan:
 
 
 # Rules that take seconds: the workflow runs them beside its controller (`localrule`).
-LOCAL = ("split", "index", "audit", "tables")
+LOCAL = ("split", "index", "range", "audit", "tables")
 
 
 def total(lines: Sequence[Line], study: str | None = None) -> Line:

@@ -6,7 +6,7 @@ data set's `typical`; a `crop_to_label` is not counted, since only the labels te
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ..config import Model, Predictor
-from ..config.recipe import CentreCropOrPad, ResampleToShape, ResampleToSpacing, Step
+from ..config.recipe import CentreCropOrPad, ResampleToShape, ResampleToSpacing, ResizePicture, Step
 from ..errors import ConfigError
 from ..files import read_json
 from ..layout import Layout
@@ -42,7 +42,8 @@ UNITS = {
     "GFLOP 2D": "10⁹ operations of 2D networks: training takes three passes, validation one; of MC dropout "
     "each pass counts whole; a multiplication and an addition are two",
     "GFLOP 3D": "the same of 3D networks",
-    "posterior MB": "2 bytes for each member, class and voxel",
+    "segmentation MB": "a byte for each voxel",
+    "posterior MB": "2 bytes for each member, class and voxel, and 4 for an uncertainty of its own",
     "largest posterior MB": "the same of one subject",
     "draw Mvoxel": "10⁶ voxels × classes × sets of members that are measured",
     "surface Mvoxel": "10⁶ voxels × segments × sets of members whose surfaces are measured",
@@ -102,6 +103,8 @@ class Counted:
                 return self._prepared(of["study"], of["cohort"], of["chunk"])
             case "train":
                 return self._trained(of["study"], of["cohort"], of["model"])
+            case "predictions":
+                return self._predicted(of["study"], of["cohort"], of["model"])
             case "sample":
                 return self._sampled(of["study"], of["cohort"], of["posterior"], of["chunk"])
             case "measure":
@@ -137,8 +140,12 @@ class Counted:
 
     def subjects(self, study: str, cohort: str, *chunks: str) -> list[Sized]:
         """The subjects of some chunks, by data set."""
+        return self._sized(
+            study, cohort, sum((self._chunks[study, cohort][chunk] for chunk in chunks), Counter())
+        )
+
+    def _sized(self, study: str, cohort: str, counts: Mapping[str, int]) -> list[Sized]:
         chosen = self.layout.run.studies[study].cohorts[cohort]
-        counts = sum((self._chunks[study, cohort][chunk] for chunk in chunks), Counter())
         result = []
         for dataset, count in counts.items():
             shape, spacing = self.sizes[dataset]
@@ -169,49 +176,64 @@ class Counted:
         return self._read(study, cohort, chunk, at_once) | {"array MB": _array_mb(found)}
 
     def _trained(self, study: str, cohort: str, name: str) -> dict[str, float]:
-        content = self.layout.run.studies[study]
-        model, channels = content.model(cohort, name), len(content.cohorts[cohort].channels)
-        classes = len(content.cohorts[cohort].segments) + 1
-        train, val = (self.subjects(study, cohort, part) for part in WHOLE)
-        voxels = [sum(part.count * part.voxels for part in parts) for parts in (train, val)]
-        once = flops_per_voxel(model, channels, classes)
+        model, once = self._model(study, cohort, name), self._flops(study, cohort, name)
+        # Members of folds see one subject more or less.
+        wanted = self.layout.trained_on(study, cohort, name, "000")
+        train, val = (
+            self._sized(study, cohort, Counter(dataset for dataset, _ in wanted[part])) for part in WHOLE
+        )
+        voxels = [_voxels(parts) for parts in (train, val)]
+        operations = (3 * voxels[0] + voxels[1]) * once
+        if model.auxiliary is not None and model.auxiliary.input == "features":
+            operations += sum(voxels) * self._flops(study, cohort, model.auxiliary.model)
         largest = max(train, key=lambda part: part.voxels)
         return {
-            "array MB": _array_mb([*train, *val]),
+            # All that is there is read, also what the member is trained without.
+            "array MB": _array_mb(self.subjects(study, cohort, *WHOLE)),
             "batch MB": _batch_mb(model, largest, min(model.training.batch_size, _images(model, train))),
-            "weights MB": parameters(model, channels, classes) * 4 / 1e6,
-            f"GFLOP {model.dims}D": model.training.epochs * (3 * voxels[0] + voxels[1]) * once / 1e9,
+            "weights MB": self._weights_mb(study, cohort, name),
+            f"GFLOP {model.dims}D": model.training.epochs * operations / 1e9,
+        }
+
+    def _predicted(self, study: str, cohort: str, name: str) -> dict[str, float]:
+        model = self._model(study, cohort, name)
+        found = self.subjects(study, cohort, *self.layout.predicted(study, cohort, name))
+        return {
+            f"GFLOP {model.dims}D": _voxels(found) * self._flops(study, cohort, name) / 1e9,
+            "weights MB": model.members * self._weights_mb(study, cohort, name),
+            "batch MB": _batch_mb(model, max(found, key=lambda part: part.voxels), SLICES),
+            "segmentation MB": _voxels(found) / 1e6,
         }
 
     def _sampled(self, study: str, cohort: str, posterior: str, chunk: str) -> dict[str, float]:
-        content = self.layout.run.studies[study]
-        model, channels = self._model(study, cohort, posterior), len(content.cohorts[cohort].channels)
-        classes = len(content.cohorts[cohort].segments) + 1
-        found = self.subjects(study, cohort, chunk)
-        voxels, largest = (
-            sum(part.count * part.voxels for part in found),
-            max(found, key=lambda part: part.voxels),
-        )
-        passes = model.members * max(
-            predictor.samples or 1 for predictor in self._predictors(study, cohort, posterior)
-        )
-        one = model.members * classes * 2 / 1e6
+        name = self.layout.model_of(study, posterior)
+        model, once = self._model(study, cohort, name), self._flops(study, cohort, name)
+        classes = len(self.layout.run.studies[study].cohorts[cohort].segments) + 1
+        found, weights = self.subjects(study, cohort, chunk), self._weights_mb(study, cohort, name)
+        largest = max(found, key=lambda part: part.voxels)
+        passes = max(predictor.samples or 1 for predictor in self._predictors(study, cohort, posterior))
+        if model.auxiliary is not None:
+            once += self._flops(study, cohort, model.auxiliary.model)
+            weights += self._weights_mb(study, cohort, model.auxiliary.model)
+        uncertain = model.auxiliary is not None or model.aleatoric is not None
+        one = model.members * (classes * 2 + 4 * uncertain) / 1e6
         return {
-            f"GFLOP {model.dims}D": passes * voxels * flops_per_voxel(model, channels, classes) / 1e9,
-            "weights MB": model.members * parameters(model, channels, classes) * 4 / 1e6,
+            f"GFLOP {model.dims}D": model.members * passes * _voxels(found) * once / 1e9,
+            "weights MB": model.members * weights,
             "batch MB": _batch_mb(model, largest, SLICES if model.dims == 2 else 1),
-            "posterior MB": voxels * one,
+            "posterior MB": _voxels(found) * one,
             "largest posterior MB": largest.voxels * one,
         }
 
     def _measured(self, study: str, cohort: str, posterior: str, chunk: str) -> dict[str, float]:
-        classes = len(self.layout.run.studies[study].cohorts[cohort].segments) + 1
-        members = self._model(study, cohort, posterior).members
+        content = self.layout.run.studies[study]
+        classes = len(content.cohorts[cohort].segments) + 1
+        members = self._model(study, cohort, self.layout.model_of(study, posterior)).members
         found = self.subjects(study, cohort, chunk)
-        voxels, largest = sum(part.count * part.voxels for part in found), max(part.voxels for part in found)
+        voxels, largest = _voxels(found), max(part.voxels for part in found)
         sets = [sets_of(predictor, members) for predictor in self._predictors(study, cohort, posterior)]
-        maps = sum(one.maps for one in sets)
-        surfaces = sum(one.with_surface for one in sets)
+        maps = sum(one.maps for one in sets) if self.layout.keeps_maps(study, cohort, posterior) else 0
+        surfaces = sum(one.with_surface for one in sets) if content.measures.surface else 0
         return {
             "draw Mvoxel": sum(one.measured for one in sets) * voxels * classes / 1e6,
             "surface Mvoxel": surfaces * voxels * (classes - 1) / 1e6,
@@ -221,22 +243,39 @@ class Counted:
 
     def rows(self, study: str) -> int:
         """Rows of measures of a whole study."""
-        total = 0
-        for cohort, chosen in self.layout.run.studies[study].cohorts.items():
-            chunks = [chunk for chunk in self._chunks[study, cohort] if chunk not in WHOLE]
-            subjects = sum(part.count for part in self.subjects(study, cohort, *chunks))
+        total, content = 0, self.layout.run.studies[study]
+        for cohort, chosen in content.cohorts.items():
+            found = self.subjects(study, cohort, *self.layout.measured_chunks(study, cohort))
+            subjects, segments = sum(part.count for part in found), len(chosen.segments)
+            each = 4 * (1 + (chosen.box is not None)) + 2 * segments
+            if content.measures.errors is not None:
+                each += 3 * (1 + (chosen.mask is not None)) + 2
             for posterior in self.layout.posteriors(study):
-                members = self._model(study, cohort, posterior).members
+                members = self._model(study, cohort, self.layout.model_of(study, posterior)).members
                 for predictor in self._predictors(study, cohort, posterior):
                     sets = sets_of(predictor, members)
-                    each = sets.in_rows * (8 + 2 * len(chosen.segments)) + sets.with_surface * len(
-                        chosen.segments
-                    )
-                    total += subjects * each
+                    surfaces = sets.with_surface * segments if content.measures.surface else 0
+                    total += subjects * (sets.in_rows * each + surfaces)
         return total
 
-    def _model(self, study: str, cohort: str, posterior: str) -> Model:
-        return self.layout.run.studies[study].model(cohort, self.layout.model_of(study, posterior))
+    def _model(self, study: str, cohort: str, name: str) -> Model:
+        return self.layout.run.studies[study].model(cohort, name)
+
+    def _network(self, study: str, cohort: str, name: str) -> tuple[Model, int, int]:
+        """A model, and the channels and classes of its network."""
+        model, chosen = self._model(study, cohort, name), self.layout.run.studies[study].cohorts[cohort]
+        channels = len(chosen.channels)
+        if model.auxiliary is None:
+            return model, channels, len(chosen.segments) + 1
+        if model.auxiliary.input == "features":
+            return model, self._model(study, cohort, model.auxiliary.model).filters[0], 2
+        return model, channels + 1, 2
+
+    def _flops(self, study: str, cohort: str, name: str) -> float:
+        return flops_per_voxel(*self._network(study, cohort, name))
+
+    def _weights_mb(self, study: str, cohort: str, name: str) -> float:
+        return parameters(*self._network(study, cohort, name)) * 4 / 1e6
 
     def _predictors(self, study: str, cohort: str, posterior: str) -> list[Predictor]:
         content = self.layout.run.studies[study]
@@ -287,12 +326,16 @@ def shape_after(recipe: Sequence[Step], shape: Shape, spacing: Spacing) -> Shape
                 max(1, round(n * old / new)) for n, old, new in zip(shape, spacing, wanted, strict=True)
             )
             shape, spacing = (x, y, z), (wanted[0], wanted[1], wanted[2])
+        elif isinstance(step, ResizePicture):
+            shape = (*step.shape, shape[2])
         elif isinstance(step, ResampleToShape | CentreCropOrPad):
             x, y, z = (n if new is None else new for n, new in zip(shape, step.shape, strict=True))
             if isinstance(step, ResampleToShape):
                 a, b, c = (old * n / new for old, n, new in zip(spacing, shape, (x, y, z), strict=True))
                 spacing = (a, b, c)
             shape = (x, y, z)
+        elif isinstance(step, ResizePicture):
+            shape = (*step.shape, shape[2])
     return shape
 
 
@@ -310,6 +353,10 @@ def _batch_mb(model: Model, largest: Sized, images: int) -> float:
     return images * image * model.filters[0] * 4 / 1e6
 
 
+def _voxels(found: Sequence[Sized]) -> int:
+    return sum(part.count * part.voxels for part in found)
+
+
 def _images(model: Model, found: Sequence[Sized]) -> int:
     """Slices in 2D, volumes in 3D."""
     return sum(part.count * (part.shape[2] if model.dims == 2 else 1) for part in found)
@@ -319,7 +366,7 @@ def _images(model: Model, found: Sequence[Sized]) -> int:
 
 
 def flops_per_voxel(model: Model, channels: int, classes: int) -> float:
-    """Floating-point operations of one pass of the U-Net for each voxel of its input."""
+    """Floating-point operations of one pass of the network for each voxel of its input."""
     return 2 * sum(
         weights / 2 ** (model.dims * level) for level, weights in _weights(model, channels, classes)
     )
@@ -329,17 +376,24 @@ def parameters(model: Model, channels: int, classes: int) -> int:
     """Weights of the convolutions; batch norms and biases are a hundredth of them."""
     # A transposed convolution of stride 2 has 2^dims weights for each that acts on one output voxel.
     ups = sum(a * b for a, b in pairwise(model.filters)) * (2**model.dims - 1)
-    return ups + sum(weights for _, weights in _weights(model, channels, classes))
+    return (ups if model.architecture == "unet" else 0) + sum(
+        weights for _, weights in _weights(model, channels, classes)
+    )
 
 
 def _weights(model: Model, channels: int, classes: int) -> Iterator[tuple[int, int]]:
-    """(level, weights that act on each voxel of that level) of every convolution of `models.unet`."""
+    """(level, weights that act on each voxel of that level) of every convolution of `models.networks`."""
     kernel, filters = 3**model.dims, model.filters
+    if model.architecture == "pointwise":
+        yield 0, sum(a * b for a, b in pairwise([channels, *filters, classes]))
+        return
+    plain = model.architecture == "unet"
     for level, (before, here) in enumerate(pairwise([channels, *filters])):
         yield level, kernel * (before * here + here * here)
     for level, (here, deeper) in enumerate(pairwise(filters)):
-        yield level, deeper * here + kernel * (2 * here * here + here * here)
-    yield 0, filters[0] * classes
+        yield level, deeper * here * (1 if plain else kernel) + kernel * (2 * here * here + here * here)
+    heads = 2 if model.aleatoric else 1
+    yield 0, heads * (filters[0] * classes + (0 if plain else kernel * filters[0] ** 2))
 
 
 class Sets(NamedTuple):

@@ -10,7 +10,8 @@ SIGNS = re.compile(r"([\\`*_|])")
 
 
 def study_texts(run: Run, study_id: str) -> dict[str, str]:
-    """Of any result of a study: `study` (its title), `citation`, and `mark`, empty for real scans."""
+    """Of any result of a study: `study` (its title), `citation`, and `mark`, empty for real
+    scans as the paper has them."""
     study = run.studies[study_id]
     return {
         "study": literal(study.title),
@@ -32,7 +33,10 @@ def figure_texts(run: Run, study_id: str, figure: str) -> dict[str, str]:
 
 
 def _mark(run: Run) -> str:
-    return f"**{PHANTOM_MARK}.**" if run.phantom else ""
+    marks = [PHANTOM_MARK] if run.phantom else []
+    if run.sensitivity:
+        marks.append(f"Sensitivity run {literal(run.sensitivity)}")
+    return " ".join(f"**{mark}.**" for mark in marks)
 
 
 def literal(text: str) -> str:

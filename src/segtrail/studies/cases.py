@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from ..config import Run, Study
 from ..measures.statistics import logit_dice
+from .pooled import Bins, Pool
+from .thresholds import Thresholds, is_at_threshold
 
 PLACE = ["cohort", "part", "predictor", "size", "measure", "region", "segment"]
 SUBJECT = ["dataset", "subject"]
@@ -27,10 +29,20 @@ class Cases:
     study: Study
     absent: dict[str, str]
     groups: dict[tuple[Any, ...], pd.DataFrame]
+    thresholds: Thresholds | None = None
+    bins: Bins | None = None
 
     @classmethod
-    def of(cls, run: Run, study_id: str, measures: pd.DataFrame) -> "Cases":
-        """Groups `measures` (columns of measures.parquet); the order of its rows does not matter."""
+    def of(
+        cls,
+        run: Run,
+        study_id: str,
+        measures: pd.DataFrame,
+        errors: pd.DataFrame | None = None,
+        reliability: pd.DataFrame | None = None,
+    ) -> "Cases":
+        """Groups `measures` (columns of measures.parquet); the order of its rows does not matter. `errors` is
+        needed for the measures at a threshold (u_e and its kin), `reliability` for pooled ones."""
         keys = [*PLACE, *SUBJECT]
         table = measures[[*keys, "draw", "value"]].astype(
             {name: "category" for name in keys if name not in ("size", "segment")}
@@ -41,7 +53,11 @@ class Cases:
         means = grouped.agg(value="mean", defined="count", predictions="size").reset_index(PLACE)
         columns = ["value", "defined", "predictions"]
         groups = dict(iter(means.groupby(PLACE, observed=True, sort=False)[columns]))
-        return cls(run, run.studies[study_id], run.absent.get(study_id, {}), groups)
+        study, absent = run.studies[study_id], run.absent.get(study_id, {})
+        thresholds, bins = None, None if reliability is None else Bins.of(reliability)
+        if errors is not None and study.measures.errors is not None:
+            thresholds = Thresholds.of(errors, study.measures.errors)
+        return cls(run, study, absent, groups, thresholds, bins)
 
     def require(self, cohort: str) -> None:
         """Raises NotComputedError with the run's reason where a cohort is left out."""
@@ -75,7 +91,7 @@ class Cases:
         """One row per case, by (dataset, subject): `value` (NaN where undefined in every prediction), the
         mean of its `defined` ones out of all its `predictions`. NotComputedError where there is none."""
         key = (cohort, part, predictor, self.size(cohort, predictor, size), measure, region, segment)
-        found = self.groups.get(key)
+        found = self._at_threshold(*key[:5]) if is_at_threshold(measure) else self.groups.get(key)
         if found is not None and dataset is not None:
             found = found[found.index.get_level_values("dataset") == dataset]
         if found is None or found.empty:
@@ -84,6 +100,39 @@ class Cases:
                 f"no {measure} of {predictor} with size {key[3]} on {cohort} {part} ({where}) was measured"
             )
         return found
+
+    def threshold(
+        self, cohort: str, part: str, predictor: str, size: int | None, measure: str
+    ) -> tuple[float, str]:
+        """The threshold at which u_e or one of its kin is told, and the part whose mean has picked it.
+        NotComputedError where no errors of either part were counted."""
+        if self.thresholds is None:
+            raise ValueError(f"{measure}: Cases.of was given no errors")
+        place = (cohort, part, predictor, self.size(cohort, predictor, size))
+        picking = self.thresholds.part(part, measure)
+        for needed in dict.fromkeys((part, picking)):
+            if not self.thresholds.has((cohort, needed, *place[2:])):
+                raise NotComputedError(
+                    f"no errors of {predictor} with size {place[3]} on {cohort} {needed} were counted"
+                )
+        return self.thresholds.picked(place, measure), picking
+
+    def _at_threshold(self, cohort: str, part: str, predictor: str, size: int, measure: str) -> pd.DataFrame:
+        self.threshold(cohort, part, predictor, size, measure)  # there is one
+        assert self.thresholds is not None
+        return self.thresholds.values((cohort, part, predictor, size), measure)
+
+    def pool(self, cohort: str, part: str, predictor: str, size: int | None, region: str) -> Pool:
+        """The bins of the foreground's probability of all subjects of a part. NotComputedError where there
+        are none."""
+        if self.bins is None or self.study.measures.errors is None:
+            raise ValueError("pooled bins: Cases.of was given no reliability, or the study counts none")
+        place = (cohort, part, predictor, self.size(cohort, predictor, size), region)
+        if place not in self.bins.groups:
+            raise NotComputedError(
+                f"no bins of {predictor} with size {place[3]} on {cohort} {part} ({region}) were counted"
+            )
+        return self.bins.pool(place, self.study.measures.errors.bins)
 
     def segments(self, cohort: str) -> range:
         """Class indices of a cohort's foreground segments."""

@@ -7,47 +7,78 @@ claim is supported when all of its parts are, and refused when one is.
 Beside it stands what the paper's own numbers say of the same comparison, as far as it prints them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, nan
+from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..audit.bounds import audit
-from ..audit.findings import TOLERANCE, Place
-from ..audit.study import entries, impossible
-from ..config import Run, Study
-from ..config.results import MeanCell
+from ..config import Run
 from ..files import write_text
 from ..measures.statistics import holm
 from ..seeds import seed_of
 from . import schema
 from .cases import Cases
-from .comparisons import Mean, Result, Trials, comparisons
-from .published import Printed, read, recipe
-from .verdicts import IMPOSSIBLE
+from .comparisons import Result, Trials, comparisons
+from .comparisons.page import AS_CLAIMED, EQUAL, NOT_PRINTED, OPPOSITE, Page, no_means
+from .published import Printed, read
+
+__all__ = [
+    "AS_CLAIMED",
+    "EQUAL",
+    "MIXED",
+    "NOT_PRINTED",
+    "OPPOSITE",
+    "REFUSED",
+    "SUPPORTED",
+    "SUPPORTED_SO_FAR",
+    "UNDECIDED",
+    "UNTOLD",
+    "compute",
+    "verdict",
+    "write_claims",
+]
 
 SUPPORTED, REFUSED, UNDECIDED = "supported", "refused", "undecided"
-# Of a comparison's printed numbers; or IMPOSSIBLE.
-AS_CLAIMED, OPPOSITE, EQUAL, NOT_PRINTED = "as claimed", "opposite", "equal", "not printed"
 # Of a claim's; or SUPPORTED, REFUSED.
 SUPPORTED_SO_FAR, MIXED, UNTOLD = "supported as far as printed", "mixed", "cannot be told"
 
 
 def write_claims(
-    run: Run, study_id: str, *, measures: str | Path, published: str | Path, out: str | Path
+    run: Run,
+    study_id: str,
+    *,
+    measures: str | Path,
+    reliability: str | Path,
+    errors: str | Path,
+    published: str | Path,
+    out: str | Path,
 ) -> None:
-    """Writes claims.csv from a study's measures and the printed numbers."""
-    table = compute(run, study_id, read(published), schema.read(measures, schema.MEASURES))
+    """Writes claims.csv from a study's parquet tables and the printed numbers."""
+    table = compute(
+        run,
+        study_id,
+        read(published),
+        schema.read(measures, schema.MEASURES),
+        schema.read(errors, schema.ERRORS),
+        schema.read(reliability, schema.RELIABILITY),
+    )
     write_text(out, table.to_csv(index=False, lineterminator="\n"))
 
 
-def compute(run: Run, study_id: str, printed: Sequence[Printed], measures: pd.DataFrame) -> pd.DataFrame:
-    """One row per comparison; see schema.CLAIMS. `effect` is a − b, r, or a reduction in per cent."""
+def compute(
+    run: Run,
+    study_id: str,
+    printed: Sequence[Printed],
+    measures: pd.DataFrame,
+    errors: pd.DataFrame | None = None,
+    reliability: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """One row per comparison; see schema.CLAIMS. `effect` is a − b, a correlation, a share or a reduction in
+    per cent, or a difference of rank sums; `errors` and `reliability` as in `Cases.of`."""
     study = run.studies[study_id]
-    cases = Cases.of(run, study_id, measures)
+    cases = Cases.of(run, study_id, measures, errors, reliability)
     parts = [
         (claim, number, comparison)
         for claim in study.claims
@@ -61,10 +92,11 @@ def compute(run: Run, study_id: str, printed: Sequence[Printed], measures: pd.Da
         for claim, number, comparison in parts
     ]
     corrected = holm([result.p for result in results])
-    means = PrintedMeans.of(study, printed)
+    page = Page.of(study, printed)
     rows = []
-    for (claim, number, _), result, p in zip(parts, results, corrected, strict=True):
-        printed_effect, printed_verdict, printed_reason = in_print(result, means)
+    for (claim, number, comparison), result, p in zip(parts, results, corrected, strict=True):
+        told = comparison.in_print or no_means
+        printed_effect, printed_verdict, printed_reason = told(comparison.known, page)
         rows.append(
             {
                 "claim": claim.id,
@@ -85,7 +117,7 @@ def compute(run: Run, study_id: str, printed: Sequence[Printed], measures: pd.Da
                 "p": result.p,
                 "p_corrected": p,
                 "n": result.n,
-                "direction": direction(result.sign * result.effect),
+                "direction": direction(result.agreement),
                 "printed_effect": printed_effect,
                 "printed_verdict": printed_verdict,
                 "printed_reason": printed_reason,
@@ -106,15 +138,15 @@ def compute(run: Run, study_id: str, printed: Sequence[Printed], measures: pd.Da
 def verdict(result: Result, p_corrected: float, alpha: float) -> str:
     """Of one part. A claimed size is supported by a significant estimate within the limits, and refused by an
     interval that lies outside them. Without a p nothing is decided."""
-    agreement = result.sign * result.effect
     significant = p_corrected < alpha
-    if significant and agreement < 0:
+    if significant and result.agreement < 0:
         return REFUSED
     low, high = result.limits or (-inf, inf)
     lo, hi = sorted((result.sign * result.lo, result.sign * result.hi))
     if hi < low or lo > high:
         return REFUSED
-    return SUPPORTED if significant and agreement > 0 and low <= agreement <= high else UNDECIDED
+    inside = low <= result.sign * result.effect <= high
+    return SUPPORTED if significant and result.agreement > 0 and inside else UNDECIDED
 
 
 def overall(verdicts: pd.Series) -> str:
@@ -129,71 +161,6 @@ def direction(agreement: float) -> str:
     if np.isnan(agreement):
         return ""
     return AS_CLAIMED if agreement > 0 else OPPOSITE if agreement < 0 else "no difference"
-
-
-# --- the same comparison in print ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PrintedMeans:
-    """The printed means in their measures' own units, and why some of them cannot be right."""
-
-    found: Mapping[Mean, tuple[Printed, float]]
-    """mean → (its cell, its factor)"""
-    faults: Mapping[Place, str]
-
-    @classmethod
-    def of(cls, study: Study, printed: Sequence[Printed]) -> "PrintedMeans":
-        cells = [(one, recipe(one, study)) for one in printed]
-        means = {
-            Mean(
-                cell.cohort, cell.part, cell.predictor, cell.size, cell.measure, cell.region, cell.segment
-            ): (
-                one,
-                cell.factor,
-            )
-            for one, cell in cells
-            if isinstance(cell, MeanCell) and cell.dataset is None
-        }
-        return cls(means, impossible(study, audit(entries(study, printed))))
-
-    def value(self, side: Sequence[Mean]) -> float:
-        return float(np.mean([self.found[mean][0].number / self.found[mean][1] for mean in side]))
-
-    def slack(self, side: Sequence[Mean]) -> float:
-        return float(np.mean([self.found[mean][0].slack / self.found[mean][1] for mean in side]))
-
-    def told_apart(self, a: Sequence[Mean], b: Sequence[Mean]) -> bool:
-        """Rounding to the same digits keeps the order of two numbers; otherwise they have to lie further
-        apart than it may have moved them."""
-        difference = abs(self.value(a) - self.value(b))
-        if len(a) == len(b) == 1 and self.slack(a) == self.slack(b):
-            return difference > 0
-        return difference > self.slack(a) + self.slack(b) + TOLERANCE
-
-
-def in_print(result: Result, means: PrintedMeans) -> tuple[float, str, str]:
-    """(effect, verdict, why it cannot be told) of a comparison's printed numbers: the same difference, and
-    its direction alone. What is significant they do not tell."""
-    if result.sides is None:
-        if result.kind in ("paired", "unpaired"):
-            return nan, NOT_PRINTED, "the run leaves out a cohort, and does not know its segments"
-        return nan, NOT_PRINTED, f"only printed means are compared, and this is of kind {result.kind}"
-    both = [*result.sides[0], *result.sides[1]]
-    if missing := [mean for mean in both if mean not in means.found]:
-        return nan, NOT_PRINTED, f"not printed: {'; '.join(str(mean) for mean in missing)}"
-    faults = {
-        f"{' / '.join(place)}: {means.faults[place]}"
-        for mean in both
-        if (place := means.found[mean][0].place) in means.faults
-    }
-    if faults:
-        return nan, IMPOSSIBLE, "; ".join(sorted(faults))
-    a, b = result.sides
-    effect = means.value(a) - means.value(b)
-    if not means.told_apart(a, b):
-        return effect, EQUAL, "the printed digits do not tell them apart"
-    return effect, AS_CLAIMED if result.sign * effect > 0 else OPPOSITE, ""
 
 
 def overall_in_print(verdicts: pd.Series) -> str:

@@ -11,7 +11,7 @@ from ..errors import ArtifactError
 
 _TEXT = pa.Column(str)
 _PART = pa.Column(str, pa.Check.isin(PART_NAMES))
-_REGION = pa.Column(str, pa.Check.isin(("volume", "box")))
+_REGION = pa.Column(str, pa.Check.isin(("volume", "box", "mask")))
 _COUNT = pa.Column(int, pa.Check.ge(0), coerce=True)
 _NUMBER = pa.Column(float, nullable=True, coerce=True)
 _VERDICT = pa.Column(str, pa.Check.isin(("supported", "refused", "undecided")))
@@ -23,7 +23,7 @@ _CLAIM_IN_PRINT = pa.Column(
     pa.Check.isin(("supported", "supported as far as printed", "mixed", "refused", "cannot be told")),
 )
 _COUNT_OR_NONE = pa.Column(pd.Int64Dtype(), pa.Check.ge(0), nullable=True)
-_PREDICTION = {
+_DRAW = {
     "study": _TEXT,
     "cohort": _TEXT,
     "dataset": _TEXT,
@@ -32,9 +32,10 @@ _PREDICTION = {
     "predictor": _TEXT,
     "size": pa.Column(int, pa.Check.ge(1), coerce=True),
     "draw": _COUNT,
-    "region": _REGION,
 }
-_ONE_PREDICTION = ["cohort", "part", "dataset", "subject", "predictor", "size", "draw", "region"]
+_PREDICTION = _DRAW | {"region": _REGION}
+_ONE_DRAW = ["cohort", "part", "dataset", "subject", "predictor", "size", "draw"]
+_ONE_PREDICTION = [*_ONE_DRAW, "region"]
 
 
 def _one_row_per(columns: list[str]) -> pa.Check:
@@ -57,10 +58,22 @@ MEASURES = pa.DataFrameSchema(
     checks=_one_row_per([*_ONE_PREDICTION, "segment", "measure"]),
     name="measures",
 )
+# Bins of the largest probability (confidence: its sum, correct: voxels whose class is right), or of the
+# foreground's probability (confidence: its sum, correct: voxels that are foreground).
 RELIABILITY = pa.DataFrameSchema(
-    _PREDICTION | {"bin": _COUNT, "count": _COUNT, "confidence": _NUMBER, "correct": _COUNT},
-    checks=_one_row_per([*_ONE_PREDICTION, "bin"]),
+    _PREDICTION
+    | {"of": pa.Column(str, pa.Check.isin(("confidence", "foreground")))}
+    | {"bin": _COUNT, "count": _COUNT, "confidence": _NUMBER, "correct": _COUNT},
+    checks=_one_row_per([*_ONE_PREDICTION, "of", "bin"]),
     name="reliability",
+)
+# Voxels of the whole volume, right and wrong, and those of them whose uncertainty exceeds the threshold.
+ERRORS = pa.DataFrameSchema(
+    _DRAW
+    | {"threshold": pa.Column(float, coerce=True)}
+    | dict.fromkeys(("tp", "fp", "tn", "fn", "tpu", "fpu", "tnu", "fnu"), _COUNT),
+    checks=_one_row_per([*_ONE_DRAW, "threshold"]),
+    name="errors",
 )
 MEMBERS = pa.DataFrameSchema(
     {
@@ -92,7 +105,7 @@ SUBJECTS = pa.DataFrameSchema(
     checks=_one_row_per(["cohort", "dataset", "part", "subject"]),
     name="subjects",
 )
-_COUNTS = ["n", "n_undefined", "n_excluded", "n_members", "dead_members"]
+_COUNTS = ["n", "n_undefined", "n_excluded", "n_members", "dead_members", "published_rank", "rank"]
 _CELL_TEXTS = ("study", "table", "row", "column", "unit", "published", "published_lo", "published_hi")
 _CELL_NUMBERS = ("reproduced", "lo", "hi", "boot_lo", "boot_hi")
 CELLS = pa.DataFrameSchema(

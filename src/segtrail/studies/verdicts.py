@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..config import Run
-from ..config.results import Cell, PatientsCell
+from ..config.results import Cell, PatientsCell, Tolerance
 from .published import Printed
 
 WITHIN = "within published interval"
@@ -12,8 +12,10 @@ OUTSIDE = "outside published interval"
 IMPOSSIBLE = "impossible as printed"
 PHANTOM = "phantom, not comparable"
 NOT_COMPUTED = "not computed"
+NOT_PRINTED = "not printed"
 
-# Where no interval is printed, this share of the printed value either way counts as within it.
+# Where no interval is printed and the study says no other tolerance, this share of the printed value either
+# way counts as within it.
 TOLERANCE = 0.15
 
 
@@ -35,9 +37,9 @@ def judge(
         return IMPOSSIBLE, reasons
     if isinstance(cell, PatientsCell):
         return (WITHIN if ours == printed.number else OUTSIDE), ["a count has to be equal"]
-    lo, hi = printed.interval or _tolerated(printed.number)
+    lo, hi = printed.interval or _tolerated(printed.number, cell.tolerance)
     if printed.interval is None:
-        reasons.append(f"no interval printed: within {TOLERANCE:.0%} of the value counts")
+        reasons.append(f"no interval printed: within {_told(cell.tolerance)} of the value counts")
     if lo <= ours <= hi:
         return WITHIN, reasons
     if against is not None and against[1] is not None:
@@ -47,6 +49,16 @@ def judge(
     return OUTSIDE, reasons
 
 
-def _tolerated(value: float) -> tuple[float, float]:
-    low, high = sorted((value * (1 - TOLERANCE), value * (1 + TOLERANCE)))
-    return low, high
+def _tolerated(value: float, tolerance: Tolerance | None) -> tuple[float, float]:
+    absolute = tolerance.absolute if tolerance else None
+    reach = abs(value) * _share(tolerance) if absolute is None else absolute
+    return value - reach, value + reach
+
+
+def _told(tolerance: Tolerance | None) -> str:
+    absolute = tolerance.absolute if tolerance else None
+    return f"{100 * _share(tolerance):g} %" if absolute is None else f"{absolute:g}"
+
+
+def _share(tolerance: Tolerance | None) -> float:
+    return TOLERANCE if tolerance is None or tolerance.relative is None else tolerance.relative

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..config import Study
+from ..config import PART_NAMES, Study
 from ..errors import ArtifactError
-from ..files import sha256_of
+from ..files import read_json, sha256_of
 from ..provenance import receipts
 from ..runs.jobs import NAMES, job_name
 from ..studies import schema
@@ -24,8 +24,10 @@ KINDS = (
     "cells",
     "collect",
     "measure",
+    "range",
     "posterior",
     "members",
+    "predictions",
     "population",
     "arrays",
     "split",
@@ -34,9 +36,9 @@ KINDS = (
 )
 # Which of a job's outputs lead to a number: not what figures show alone.
 OUTPUTS = {
-    "cells": re.compile(r"/cells\.csv$"),
-    "collect": re.compile(r"/(measures|members|subjects)\.parquet$"),
-    "measure": re.compile(r"/measures/"),
+    "cells": re.compile(r"/(cells|unprinted)\.csv$"),
+    "collect": re.compile(r"/(measures|reliability|errors|members|subjects)\.parquet$"),
+    "measure": re.compile(r"/(measures|reliability|errors)/"),
     "members": re.compile(r"\.safetensors$"),
 }
 WILDCARDS = {
@@ -47,7 +49,9 @@ WILDCARDS = {
     "posterior": "[A-Za-z0-9_]+",
     "member": "[0-9]{3}",
     "chunk": "train|val|(?:test|shift)_[0-9]{3}",
+    "part": "|".join(PART_NAMES),
 }
+HELD_OUT = "held_out_subjects"  # in the configuration of trainings with folds, and of predictions
 SCRATCH = "scratch/"
 PULL = "bring it from where the results are kept (dvc pull, or a copy of the tree)"
 AGAIN = "run the workflow: its job is done again"
@@ -81,6 +85,23 @@ class Step:
     def as_dict(self) -> dict[str, Any]:
         shown = ("id", "kind", "title", "made", "jobs", "after", "missing", "digest")
         return {name: getattr(self, name) for name in shown} | self.about
+
+
+def in_order(steps: Mapping[str, Step]) -> list[Step]:
+    """Each step before those that it was made from; of several that may come next the first by KINDS."""
+    above = dict.fromkeys(steps, 0)
+    for step in steps.values():
+        for name in set(step.after) & steps.keys():
+            above[name] += 1
+    ordered: list[Step] = []
+    while above:
+        ready = [steps[name] for name, count in above.items() if count == 0]
+        step = min(ready, key=lambda one: KINDS.index(one.kind))
+        ordered.append(step)
+        del above[step.id]
+        for name in set(step.after) & above.keys():
+            above[name] -= 1
+    return ordered
 
 
 def wildcards(step: str, job: str) -> dict[str, str] | None:
@@ -191,7 +212,7 @@ class Chain:
             if step.id not in found:
                 found[step.id] = step
                 waiting += [name for name in step.after if name not in whole]
-        return sorted(found.values(), key=lambda step: KINDS.index(step.kind))
+        return in_order(found)
 
     # --- the steps, from the number down ----------------------------------------------------------
 
@@ -226,9 +247,25 @@ class Chain:
             wanted = self._collected("measure", cohort, part, posterior=posterior)
             title = f"Measures of {posterior} on the {part} part of {cohort}"
             after = [self.posterior(cohort, part, posterior), self.arrays(cohort, part)]
+            ranged = self._read_by("range", wanted)
+            over = {of["part"] for job in ranged if (of := wildcards("range", job))}
+            after += [self.range(cohort, one, posterior, ranged) for one in sorted(over)]
             return self._of_jobs(name, "measure", title, wanted, after=after)
 
         return self.step("measure", cohort, posterior, part, make=make)
+
+    def range(self, cohort: str, part: str, posterior: str, jobs: Mapping[str, str | None]) -> Step:
+        """The smallest and largest uncertainty of a part; `jobs` are those that have found them, with their
+        keys."""
+
+        def make(name: str) -> Step:
+            title = f"Range of the uncertainty of {posterior} over the {part} part of {cohort}"
+            after = [self.posterior(cohort, part, posterior)]
+            step = self._of_jobs(name, "range", title, jobs, after=after)
+            file = self.jobs.tree / self.study_id / cohort / "ranges" / f"{posterior}_{part}.json"
+            return replace(step, about={"range": read_json(file)} if file.exists() else {})
+
+        return self.step("range", cohort, posterior, part, make=make)
 
     def posterior(self, cohort: str, part: str, posterior: str) -> Step:
         def make(name: str) -> Step:
@@ -249,19 +286,60 @@ class Chain:
         return self.step("posterior", cohort, posterior, part, make=make)
 
     def members(self, cohort: str, model: str) -> Step:
+        """The trainings of a model, after those of the model whose errors it learns, or what that model's
+        cross-validated members say of the folds that they have not seen."""
+
         def make(name: str) -> Step:
             trained = self._collected("train", cohort, model=model)
+            predicted = self._read_by("predictions", trained)
+            bases = {
+                of["model"] for job in self._read_by("train", trained) if (of := wildcards("train", job))
+            }
+            folds = {of["model"] for job in predicted if (of := wildcards("predictions", job))}
+            rows = self._member_rows(cohort, model, trained)
             made = self._of_jobs(
                 name,
                 "members",
                 f"Members of {model}, trained on {cohort}",
                 trained,
-                after=[self.arrays(cohort, part) for part in ("train", "val")],
-                told=[name.rpartition("_")[2] for name in trained],
+                config=_without_folds,
+                after=[
+                    *(self.members(cohort, base) for base in sorted(bases)),
+                    *(self.predictions(cohort, one, predicted) for one in sorted(folds)),
+                    *(self.arrays(cohort, part) for part in ("train", "val")),
+                ],
+                told=[
+                    *(name.rpartition("_")[2] for name in trained),
+                    *([row["member"], row["held_out"]] for row in rows if row["held_out"]),
+                ],
             )
-            return replace(made, about={"members": self._member_rows(cohort, model, trained)})
+            return replace(made, about={"members": rows})
 
         return self.step("members", cohort, model, make=make)
+
+    def predictions(self, cohort: str, model: str, jobs: Mapping[str, str | None]) -> Step:
+        """What cross-validated members say of the folds that they have not seen; `jobs` as in `range`."""
+
+        def make(name: str) -> Step:
+            receipts_there = [receipt for job in jobs if (receipt := self.jobs.receipt(job)) is not None]
+            folds = [fold for receipt in receipts_there for fold in receipt["made_from"]["config"][HELD_OUT]]
+            parts = {
+                of["chunk"]
+                for job in self._read_by("preprocess", jobs)
+                if (of := wildcards("preprocess", job))
+            }
+            made = self._of_jobs(
+                name,
+                "predictions",
+                f"Segmentations by the members of {model} of the folds of {cohort} that each has not seen",
+                jobs,
+                config=_without_folds,
+                after=[self.members(cohort, model), *(self.arrays(cohort, part) for part in sorted(parts))],
+                told=folds,
+            )
+            return replace(made, about={"folds": folds})
+
+        return self.step("predictions", cohort, model, make=make)
 
     def arrays(self, cohort: str, part: str) -> Step:
         def make(name: str) -> Step:
@@ -378,7 +456,7 @@ class Chain:
         jobs: Mapping[str, str | None],
         config: Callable[[dict[str, Any]], Any] = lambda value: value,
         after: Iterable[Step] = (),
-        told: Iterable[str] = (),
+        told: Iterable[Any] = (),
     ) -> Step:
         """A step of jobs, which the given keys are of. `config` picks what of their configuration is told,
         `told` is further what shapes the number."""
@@ -426,6 +504,7 @@ class Chain:
                 "seed_of": [made_from["seed"], self.study_id, cohort, model, of["member"]],
                 "weights": entry["sha256"],
                 "file": file,
+                "held_out": made_from["config"].get(HELD_OUT, []),
             }
             training = table.get((cohort, model, int(of["member"])), {})
             names = ("epochs", "best_epoch", "val_dice", "dead_classes")
@@ -502,3 +581,8 @@ def _not_here(step: str, absent: list[str]) -> dict[str, Any]:
         "none needed: it is made anew from scans and members by the job that reads it" if made_anew else PULL
     )
     return _link(step, f"not here: {first}", remedy, known=True)
+
+
+def _without_folds(config: Any) -> Any:
+    """The configuration of a training without the subjects of its fold, which are told of each member."""
+    return {key: value for key, value in config.items() if key != HELD_OUT}

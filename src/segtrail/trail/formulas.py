@@ -7,12 +7,22 @@ imported: a trail is told without the libraries that computed it.
 import ast
 import inspect
 import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
-from ..config.results import Cell, CorrelationCell, MeanCell, PatientsCell, ReductionCell
+from ..config.results import (
+    Cell,
+    CorrelationCell,
+    MeanCell,
+    PatientsCell,
+    PooledCell,
+    ReductionCell,
+    ShareCell,
+)
 from ..source import PACKAGE
+from ..studies.thresholds import ON_VAL, PICKED_BY, is_at_threshold
 
 # Where each formula stands: module and name in it.
 DEFINED = {
@@ -23,19 +33,47 @@ DEFINED = {
     "dice": ("measures.calibration", "Tally.dice"),
     "seg_entropy": ("measures.calibration", "Tally.seg_entropy"),
     "hd95": ("measures.surface", "hd95"),
+    "ece_fg": ("measures.errors", "ece_fg"),
+    "signed_ce": ("measures.errors", "signed_ce"),
+    "mean_uncertainty": ("measures.errors", "ErrorCounts.mean_uncertainty"),
+    "precision": ("measures.errors", "ErrorCounts.precision"),
+    "recall": ("measures.errors", "ErrorCounts.recall"),
+    "u_e": ("measures.errors", "u_e"),
+    "bnf": ("measures.errors", "bnf"),
+    "error_precision": ("measures.errors", "error_precision"),
+    "error_recall": ("measures.errors", "error_recall"),
+    "removal_gain": ("measures.errors", "removal_gain"),
+    "addition": ("measures.errors", "addition"),
+    "bins": ("measures.errors", "ErrorCounts"),
+    "entropy": ("measures.errors", "entropy"),
+    "count_uncertainty": ("measures.errors", "count_uncertainty"),
+    "rescale": ("config.model", "Rescale"),
+    "auxiliary": ("config.model", "Auxiliary"),
+    "aleatoric": ("config.model", "Aleatoric"),
+    "threshold": ("studies.thresholds", "Thresholds.best"),
     "box": ("measures.calibration", "foreground_box"),
+    "mask": ("config.cohort", "Mask"),
     "predictor": ("config.model", "Predictor"),
     "mean": ("config.results", "MeanCell"),
     "patients": ("config.results", "PatientsCell"),
     "reduction_percent": ("config.results", "ReductionCell"),
     "correlation_min": ("config.results", "CorrelationCell"),
     "correlation_max": ("config.results", "CorrelationCell"),
+    "pooled": ("config.results", "PooledCell"),
+    "underconfident": ("config.results", "ShareCell"),
+    "overconfident": ("config.results", "ShareCell"),
+    "limits": ("studies.pooled", "limits"),
     "logit_dice": ("measures.statistics", "logit_dice"),
     "pearson": ("measures.statistics", "pearson"),
     "case_percentiles": ("measures.statistics", "case_percentiles"),
     "bootstrap_mean": ("measures.statistics", "bootstrap_mean"),
     "reduction_interval": ("studies.cases", "reduction_interval"),
+    "pooled_interval": ("studies.pooled", "pooled_interval"),
+    "share_interval": ("studies.pooled", "share_interval"),
 }
+# Measures of the foreground's probability, and those of where the uncertainty is; see `_uncertainty`.
+OF_FOREGROUND = frozenset({"ece_fg", "signed_ce"})
+OF_UNCERTAINTY = frozenset({"mean_uncertainty", *PICKED_BY})
 SECTION = re.compile(r"^(Args|Returns|Raises|Source):", re.MULTILINE)
 
 
@@ -58,29 +96,58 @@ def formula(of: str, name: str) -> Formula:
     return Formula(of, name, text, source, defined)
 
 
-def formulas(cell: Cell) -> list[Formula]:
-    """Those of one cell: what is measured, on what, how it becomes one number, and its intervals."""
+def formulas(cell: Cell, kinds: Collection[str] = ()) -> list[Formula]:
+    """Those of one cell: what is measured, on what, how it becomes one number, and its intervals. `kinds` are
+    those of its predictors."""
     found = [formula("cell", cell.statistic)]
     if isinstance(cell, CorrelationCell):
         found += [formula("measure", name) for name in ("dice", "logit_dice", "seg_entropy")]
-    if isinstance(cell, MeanCell | ReductionCell):
-        found.append(formula("measure", cell.measure))
-        if cell.region == "box":
-            found.append(formula("region", "box"))
+    measures = [cell.measure] if isinstance(cell, MeanCell | ReductionCell | PooledCell) else []
+    if isinstance(cell, ShareCell):
+        measures = ["signed_ce"]
+        found.append(formula("limit τ", "limits"))
+    found += [formula("measure", name.removesuffix(ON_VAL)) for name in measures]
     if isinstance(cell, MeanCell) and cell.beside is not None:
-        found.append(formula("beside", cell.beside))
+        measures.append(cell.beside)
+        found.append(formula("beside", cell.beside.removesuffix(ON_VAL)))
+    if any(is_at_threshold(name) for name in measures):
+        found.append(formula("threshold", "threshold"))
+    if getattr(cell, "region", "volume") in ("box", "mask"):
+        found.append(formula("region", cell.region))  # type: ignore[union-attr]
+    found += _uncertainty({name.removesuffix(ON_VAL) for name in measures}, kinds)
     if not isinstance(cell, PatientsCell):
         found.append(formula("prediction", "predictor"))
-    return found + [formula("interval", name) for name in intervals(cell).values()]
+    return found + [formula("interval", name) for _, name, _, _ in intervals(cell)]
 
 
-def intervals(cell: Cell) -> dict[str, str]:
-    """What the intervals of a cell (lo, hi, and boot_lo, boot_hi of cells.csv) are of, and their formulas."""
+def _uncertainty(measures: Collection[str], kinds: Collection[str]) -> list[Formula]:
+    """What the uncertainty of each kind of predictor is, and the foreground's probability that follows from
+    it where the uncertainty is not its entropy."""
+    learnt = [kind for kind in ("auxiliary", "aleatoric") if kind in kinds]
+    found = []
+    if OF_FOREGROUND & set(measures):
+        found.append(formula("bins", "bins"))
+    if OF_UNCERTAINTY & set(measures) and set(kinds) - set(learnt):
+        found.append(formula("uncertainty", "entropy"))
+    if (OF_FOREGROUND | OF_UNCERTAINTY) & set(measures) and learnt:
+        found += [formula("uncertainty", name) for name in (*learnt, "rescale")]
+        found.append(formula("probability", "count_uncertainty"))
+    return found
+
+
+def intervals(cell: Cell) -> list[tuple[str, str, str, str]]:
+    """What the intervals of a cell are of, their formulas, and the columns of cells.csv that hold their
+    ends."""
+    resampled = ("boot_lo", "boot_hi")
     if isinstance(cell, MeanCell):
-        return {"cases": "case_percentiles", "value": "bootstrap_mean"}
+        return [("cases", "case_percentiles", "lo", "hi"), ("value", "bootstrap_mean", *resampled)]
     if isinstance(cell, ReductionCell):
-        return {"cases": "case_percentiles", "value": "reduction_interval"}
-    return {"value": "pearson"} if isinstance(cell, CorrelationCell) else {}
+        return [("cases", "case_percentiles", "lo", "hi"), ("value", "reduction_interval", *resampled)]
+    if isinstance(cell, PooledCell):
+        return [("value", "pooled_interval", *resampled)]
+    if isinstance(cell, ShareCell):
+        return [("value", "share_interval", *resampled)]
+    return [("value", "pearson", "lo", "hi")] if isinstance(cell, CorrelationCell) else []
 
 
 @cache

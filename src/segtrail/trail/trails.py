@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,21 @@ from pydantic import ValidationError
 
 from ..audit.findings import Place
 from ..config import Study
-from ..config.results import Cell, MeanCell, PatientsCell, ReductionCell
+from ..config.results import Cell, CorrelationCell, MeanCell, PatientsCell, ShareCell
 from ..errors import ArtifactError, ConfigError
 from ..files import read_json, sha256_of
 from ..runs.jobs import job_name
 from ..studies import published, schema
 from ..studies.published import Printed
+from ..studies.thresholds import ON_VAL, is_at_threshold
 from .chain import PULL, Chain, Jobs, Step
 from .formulas import Formula, formulas, intervals
 from .words import Row, rows_of_trail
 
-FORMAT = 1
+FORMAT = 2
 SHOWN = 8  # names that are nearest to an unknown one
-COUNTS = ("n", "n_undefined", "n_excluded", "n_members", "dead_members")
+COUNTS = ("n", "n_undefined", "n_excluded", "n_members", "dead_members", "published_rank", "rank")
+TABLES = ("cells.csv", "unprinted.csv")
 WORDS = {"cases": "over cases", "value": "of the value itself"}
 
 
@@ -34,13 +37,13 @@ class Trail:
     """All that is known of one cell and of what it was computed from; `as_dict` is what `--json` prints."""
 
     study: str
-    printed: Printed
-    line: int  # of the published file
+    printed: Printed  # of a number that is not in print, with an empty value
+    line: int | None  # of the published file
     file: str  # the published file
     run: dict[str, Any]
     cell: Cell
     values: dict[str, Any]  # the row of cells.csv
-    predictors: dict[str, dict[str, Any]]
+    predictors: list[dict[str, Any]]
     reads: list[str]  # ids of the steps that the cell is computed from, below `collect`
     steps: list[Step]
     environments: dict[str, dict[str, Any]]
@@ -63,9 +66,7 @@ class Trail:
         """Those that there are, each with the index of its formula in `formulas`."""
         names = [one.name for one in self.formulas]
         found = []
-        for (of, formula), (lo, hi) in zip(
-            intervals(self.cell).items(), (("lo", "hi"), ("boot_lo", "boot_hi")), strict=False
-        ):
+        for of, formula, lo, hi in intervals(self.cell):
             if self.values[lo] is not None:
                 ends = {"lo": self.values[lo], "hi": self.values[hi]}
                 found.append({"of": of, **ends, "text": WORDS[of], "formula": names.index(formula)})
@@ -73,7 +74,7 @@ class Trail:
 
     @cached_property
     def formulas(self) -> list[Formula]:
-        return formulas(self.cell)
+        return formulas(self.cell, {one["kind"] for one in self.predictors})
 
     @property
     def missing(self) -> list[dict[str, Any]]:
@@ -116,11 +117,7 @@ class Trail:
             "formulas": [one.as_dict() for one in self.formulas],
             "recipe": self.cell.model_dump(mode="json"),
             "predictors": self.predictors,
-            "published": {
-                **{name: getattr(self.printed, name) for name in ("value", "lo", "hi", "note")},
-                "file": self.file,
-                "line": self.line,
-            },
+            "published": self._published(),
             "verdict": found["verdict"],
             "reason": found["reason"],
             "digest": self.digest,
@@ -129,6 +126,12 @@ class Trail:
             "steps": [step.id for step in self.steps],
             "environments": list(self.environments),
         }
+
+    def _published(self) -> dict[str, Any] | None:
+        if self.line is None:
+            return None
+        found = {name: getattr(self.printed, name) for name in ("value", "lo", "hi", "note")}
+        return found | {"file": self.file, "line": self.line}
 
     def as_dict(self) -> dict[str, Any]:
         """`about` with the steps and environments whole."""
@@ -178,7 +181,8 @@ class Trails:
         return sorted(path.parent.name for path in self.tree.glob("*/cells.csv"))
 
     def places(self, study: str) -> list[Place]:
-        """(table, row, column) of each printed number of a study, in the order of the published file."""
+        """(table, row, column) of each printed number of a study, in the order of the published file, and of
+        each that is not in print."""
         return list(self._study(study).rows)
 
     def step(self, id: str) -> Step:
@@ -186,7 +190,7 @@ class Trails:
         return self._steps[id]
 
     def cell(self, study: str, table: str, row: str, column: str) -> Trail:
-        """The trail of one cell. For one that is not printed: ConfigError, which lists what there is."""
+        """The trail of one cell. ConfigError, which lists what there is, for one that the run has not."""
         cells = self._study(study)
         place = (table, row, column)
         _stop_if_unknown(place, study, list(cells.rows))
@@ -206,15 +210,17 @@ class Trails:
             run=self._run(cells.chain.phantom),
             cell=cell,
             values=values,
-            predictors=_predictors(cell, content) if whole else {},
+            predictors=_predictors(cell, content) if whole else [],
             reads=reads,
             steps=steps,
             environments={name: found for name, found in self.environments.items() if name in used},
         )
 
-    def _printed(self, cells: Cells, place: Place) -> tuple[Printed, int]:
+    def _printed(self, cells: Cells, place: Place) -> tuple[Printed, int | None]:
         """The printed number and its line. ArtifactError where the cell was compared with another one."""
         row, found = cells.rows[place], cells.printed.get(place)
+        if found is None and not row["published"]:
+            return Printed(*place, ""), None
         was = tuple(row[name] for name in ("published", "published_lo", "published_hi"))
         now = None if found is None else (found[0].value, found[0].lo, found[0].hi)
         if found is None or was != now:
@@ -245,8 +251,8 @@ class Trails:
         content = _study_of(config["study"], path)
         chain = Chain(self._jobs, study, content, config["titles"], config["phantom"], self._steps)
         chain.cells()  # holds cells.csv to its receipt
-        table = schema.read_csv(path, schema.CELLS)
-        rows = {(row["table"], row["row"], row["column"]): row for row in _plain(table)}
+        tables = [schema.read_csv(path.with_name(name), schema.CELLS) for name in TABLES]
+        rows = {(row["table"], row["row"], row["column"]): row for table in tables for row in _plain(table)}
         file = self.config / "published" / f"{study}.csv"
         printed = {
             one.place: (one, line) for one, line in zip(published.read(file), _lines(file), strict=True)
@@ -277,26 +283,45 @@ def feeding(chain: Chain, cell: Cell) -> list[Step]:
 
     if isinstance(cell, PatientsCell):
         return [chain.arrays(cell.cohort, cell.part), chain.scans(cell.cohort, cell.part, cell.dataset)]
-    if isinstance(cell, MeanCell):
-        return measured(cell.cohort, [cell.part], cell.predictor, cell.dataset)
-    if isinstance(cell, ReductionCell):
-        return measured(cell.cohort, [cell.part], cell.predictor)
-    return [step for group in cell.groups for step in measured(group.cohort, group.parts, cell.predictor)]
+    if isinstance(cell, CorrelationCell):
+        return [step for group in cell.groups for step in measured(group.cohort, group.parts, cell.predictor)]
+    if isinstance(cell, ShareCell):
+        return [step for name in cell.predictors for step in measured(cell.cohort, [cell.part], name)]
+    dataset = cell.dataset if isinstance(cell, MeanCell) else None
+    found = measured(cell.cohort, [cell.part], cell.predictor, dataset)
+    for part in picking(cell, chain.study):
+        found += measured(cell.cohort, [part], cell.predictor)
+    return list({step.id: step for step in found}.values())
 
 
-def _predictors(cell: Cell, study: Study) -> dict[str, dict[str, Any]]:
-    """cohort → the predictor as this run uses it there, with the sizes of its ensembles in this cell."""
-    if isinstance(cell, PatientsCell):
-        return {}
-    found: dict[str, dict[str, Any]] = {}
-    for cohort in dict.fromkeys(cell.cohorts_used()):
-        chosen = study.predictor(cohort, cell.predictor)
-        sizes = list(cell.sizes) if isinstance(cell, ReductionCell) else [cell.size or chosen.table_size]
-        found[cohort] = {"name": cell.predictor, "kind": chosen.kind, "title": chosen.title}
+def picking(cell: Cell, study: Study) -> list[str]:
+    """The parts that pick the thresholds of a cell."""
+    errors = study.measures.errors
+    if not isinstance(cell, MeanCell) or errors is None:
+        return []
+    at_threshold = [name for name in (cell.measure, cell.beside) if name and is_at_threshold(name)]
+    return list(
+        dict.fromkeys(
+            "val" if name.endswith(ON_VAL) or errors.picked_on == "val" else cell.part
+            for name in at_threshold
+        )
+    )
+
+
+def _predictors(cell: Cell, study: Study) -> list[dict[str, Any]]:
+    """Each predictor of a cell as this run uses it in each cohort, with the sizes of its ensembles there."""
+    found = []
+    for cohort, name in dict.fromkeys(product(cell.cohorts_used(), cell.predictors_used())):
+        chosen = study.predictor(cohort, name)
+        one: dict[str, Any] = {"name": name, "cohort": cohort, "kind": chosen.kind, "title": chosen.title}
         if chosen.kind == "ensemble":
-            found[cohort] |= {"sizes": sizes, "draws": chosen.draws}
+            sizes = getattr(cell, "sizes", None) or [getattr(cell, "size", None) or chosen.table_size]
+            one |= {"sizes": list(sizes), "draws": chosen.draws}
         if chosen.samples is not None:
-            found[cohort] |= {"samples": chosen.samples}
+            one["samples"] = chosen.samples
+        if chosen.rescale is not None:
+            one["rescale"] = chosen.rescale.model_dump(mode="json")
+        found.append(one)
     return found
 
 

@@ -18,6 +18,9 @@ COUNTED = {
     "reduction_percent": "cases",
     "correlation_min": "points (a case and segment each)",
     "correlation_max": "points (a case and segment each)",
+    "pooled": "cases",
+    "underconfident": "cases",
+    "overconfident": "cases",
 }
 SHORT = 16  # digits of a hash that are shown where the whole one stands in a list or in --json
 
@@ -45,12 +48,15 @@ def rows_of_trail(trail: Trail) -> list[Row]:
     rows.append(Row("n", counts(found, COUNTED[trail.cell.statistic])))
     if found["beside"] is not None:
         rows.append(Row("beside", f"{_number(found['beside'])} by {found['beside_measure']}"))
-    rows.append(Row("published", _published(trail)))
+    rows.append(Row("published", "not in print" if trail.line is None else _published(trail)))
+    if found["rank"] is not None:
+        printed = "" if found["published_rank"] is None else f", in the paper {found['published_rank']}"
+        rows.append(Row("rank", f"{found['rank']} in its column{printed}"))
     rows.append(Row("verdict", found["verdict"]))
     if found["reason"]:
         rows.append(Row("reason", found["reason"]))
-    for cohort, one in trail.predictors.items():
-        rows.append(Row("predictor", f"{one['title']} ({one['name']}) on {cohort}{_drawn(one)}"))
+    for one in trail.predictors:
+        rows.append(Row("predictor", f"{one['title']} ({one['name']}) on {one['cohort']}{_drawn(one)}"))
     rows += [Row(one.of, f"{one.name}: {_formula(one)}") for one in trail.formulas if one.of != "interval"]
     run = trail.run
     rows.append(Row("run", f"{run['name']}, {'PHANTOM DATA' if run['phantom'] else 'real scans'}"))
@@ -104,6 +110,10 @@ def rows_of_step(step: Step) -> list[Row]:
         rows.append(Row("parts", ", ".join(f"{part} {count}" for part, count in parts.items())))
     if members := step.about.get("members"):
         rows.append(Row("members", _members(members)))
+    if folds := step.about.get("folds"):
+        rows.append(Row("folds", f"{len(folds)}, {sum(map(len, folds))} subjects, each in one"))
+    if found := step.about.get("range"):
+        rows.append(Row("range", _range(found)))
     if subjects := step.about.get("subjects"):
         rows.append(Row("subjects", _subjects(subjects)))
     if step.kind == "data":
@@ -119,6 +129,8 @@ def lists_of_step(step: Step) -> list[Listing]:
         found.append(
             Listing("members", names, [tuple(_text(one[name]) for name in names) for one in members])
         )
+    if folds := held_out(step):
+        found.append(Listing("held out", ("member", "subjects"), folds))
     if subjects := step.about.get("subjects"):
         files = [
             (f"{one['dataset']}/{one['subject']}", _text(one["excluded"]), file, sha256)
@@ -132,6 +144,13 @@ def lists_of_step(step: Step) -> list[Listing]:
         outputs = [(file, _text(sha256)) for job in step.jobs for file, sha256 in job["outputs"].items()]
         found.append(Listing("outputs", ("file", "sha256"), outputs))
     return found
+
+
+def held_out(step: Step) -> list[tuple[str, str]]:
+    """(member, the subjects that it is trained without, or that it segments unseen), of steps with folds."""
+    folds = {one["member"]: one["held_out"] for one in step.about.get("members", [])}
+    folds |= {f"{number:03d}": fold for number, fold in enumerate(step.about.get("folds", []))}
+    return [(member, " ".join(fold)) for member, fold in folds.items() if fold]
 
 
 def flow(value: Any) -> str:
@@ -157,12 +176,20 @@ def _drawn(predictor: dict[str, Any]) -> str:
         parts.append(f"M = {' and '.join(map(str, predictor['sizes']))}, {predictor['draws']} draws")
     if "samples" in predictor:
         parts.append(f"T = {predictor['samples']}")
+    if "rescale" in predictor:
+        parts.append(f"uncertainty rescaled over the {predictor['rescale']['over']}")
     return "".join(f", {part}" for part in parts)
 
 
 def _members(members: list[dict[str, Any]]) -> str:
     epochs = [one["epochs"] for one in members if one["epochs"] is not None]
-    return f"{len(members)}{f', {min(epochs)} to {max(epochs)} epochs' if epochs else ''}"
+    held = [len(one["held_out"]) for one in members if one["held_out"]]
+    told = f"{len(members)}{f', {min(epochs)} to {max(epochs)} epochs' if epochs else ''}"
+    return f"{told}{f', each without a fold of {min(held)} to {max(held)} subjects' if held else ''}"
+
+
+def _range(found: dict[str, Any]) -> str:
+    return f"{_number(found['min'])} to {_number(found['max'])} over {found['subjects']} subjects"
 
 
 def _subjects(subjects: list[dict[str, Any]]) -> str:

@@ -29,11 +29,13 @@ RESULTS = {
     "data/*/rejected.csv": "Subjects that were refused, and why",
     "report.html": "The page of the run: published beside reproduced, figures, claims",
     "*/cells.csv": "One row for each printed number: published, reproduced, interval, n, verdict, reason",
+    "*/unprinted.csv": "The same of tables whose numbers the paper does not print",
     "*/metrics.json": "The cells' numbers, by table, row and column; how many have which verdict",
     "*/claims.csv": "The paper's sentences, held to the measures",
     "*/audit.csv": "Identities and bounds that the cells must keep",
     "*/measures.parquet": "One row for each subject, predictor, segment, region and measure",
     "*/reliability.parquet": "Counts for reliability diagrams",
+    "*/errors.parquet": "Counts of uncertain voxels among right and wrong ones, by threshold",
     "*/members.parquet": "The members, and how their training went",
     "*/subjects.parquet": "The subjects of each part of each cohort",
     "*/tables/*": "A table of the paper, with the numbers of this run",
@@ -45,6 +47,8 @@ RESULTS = {
     "*/population.json": "Statistics of the training part",
     "*/measures/*.parquet": "Measures of some of the subjects",
     "*/reliability/*.parquet": "Counts for reliability diagrams, of some of the subjects",
+    "*/errors/*.parquet": "Counts of uncertain voxels by threshold, of some of the subjects",
+    "*/ranges/*.json": "Smallest and largest uncertainty of a part, by which it is rescaled",
 }
 # Paths in the clone.
 CLONE = {

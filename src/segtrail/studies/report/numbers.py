@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from ...config import Study
+from ...config.results import Table as Described
+from .. import ranks
 from ..published import Printed, decimals
+from ..tables import rank_sums
 from . import text
-from .states import NO_STUDY, STATES, tally
+from .states import ALL, NO_STUDY, STATES, tally
 
 Place = tuple[str, str, str]
 
@@ -26,7 +29,8 @@ class Cell:
     """id of what tells where the number comes from, or why there is none"""
     unit: str
     published: str
-    published_key: float
+    """empty where the paper prints no number"""
+    published_key: float | None
     published_interval: str
     note: str
     """printed beside it"""
@@ -43,16 +47,19 @@ class Cell:
     members: int | None = None
     dead: int = 0
     """members that never learnt some class"""
+    printed_rank: int | None = None
+    our_rank: int | None = None
+    """in the column of a ranked table"""
     remarks: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
-        return STATES[self.state][0]
+        return ALL[self.state][0]
 
     @property
     def sign(self) -> str:
-        return STATES[self.state][1]
+        return ALL[self.state][1]
 
     @property
     def rank(self) -> int:
@@ -62,7 +69,7 @@ class Cell:
     @property
     def label(self) -> str:
         """Everything in words, for the square on the map."""
-        printed = with_interval(self.published, self.published_interval)
+        printed = with_interval(self.published, self.published_interval) or "nothing"
         told = f"{', '.join(self.place[1:])}: published {printed}"
         if self.ours_key is not None:
             told += f", ours {with_interval(self.ours, self.ours_interval)}"
@@ -88,6 +95,8 @@ class Table:
     rows: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     """(name, unit)"""
+    sums: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(row, published or reproduced) → its sum of ranks, of a ranked table"""
 
     @property
     def grid(self) -> list[tuple[str, list[Cell | None]]]:
@@ -105,14 +114,30 @@ def with_interval(value: str, interval: str) -> str:
 
 
 def of_run(study_id: str, study: Study, cells: pd.DataFrame, printed: Sequence[Printed]) -> list[Table]:
-    """The tables of a study that the run computes, from its cells.csv; `printed` has the paper's notes."""
+    """The printed tables of a study that the run computes, from its cells.csv; `printed` has the paper's
+    notes."""
+    return _tables(study_id, [table for table in study.tables if table.printed], cells, printed)
+
+
+def not_in_print(study_id: str, study: Study, cells: pd.DataFrame) -> list[Table]:
+    """The tables of which the paper's numbers are not at hand, from unprinted.csv."""
+    return _tables(study_id, [table for table in study.tables if not table.printed], cells, [])
+
+
+def _tables(
+    study_id: str, tables: Sequence[Described], cells: pd.DataFrame, printed: Sequence[Printed]
+) -> list[Table]:
     notes = {one.place: one.note for one in printed}
+    described = {table.name: table for table in tables}
     rows = [
         {str(name): math.nan if value is None or pd.isna(value) else value for name, value in row.items()}
         for row in cells.to_dict(orient="records")
     ]
     ids = text.anchors(study_id, [place_of(row) for row in rows])
-    shown = [_cell(row, ids[place_of(row)], notes.get(place_of(row), "")) for row in rows]
+    shown = [
+        _cell(row, described[str(row["table"])], ids[place_of(row)], notes.get(place_of(row), ""))
+        for row in rows
+    ]
     return [
         Table(
             table.name,
@@ -121,8 +146,9 @@ def of_run(study_id: str, study: Study, cells: pd.DataFrame, printed: Sequence[P
             f"{text.slug(study_id)}-{text.slug(table.name)}",
             tuple(table.notes),
             *_shape(table.name, shown, list(table.rows), list(table.columns)),
+            sums=rank_sums(table, cells),
         )
-        for table in study.tables
+        for table in tables
     ]
 
 
@@ -179,10 +205,11 @@ def _interval(lo: str, hi: str) -> str:
     return f"{text.signed(lo)}–{text.signed(hi)}" if lo else ""
 
 
-def _cell(row: Mapping[str, Any], anchor: str, note: str) -> Cell:
+def _cell(row: Mapping[str, Any], table: Described, anchor: str, note: str) -> Cell:
     """From a row of cells.csv with NaN for every missing number."""
-    places = max(decimals(row["published"]), decimals(row["published_lo"]))
-    published = float(row["published"])
+    cell = table.cell(row["row"], row["column"])
+    places = max(ranks.digits(cell, row["published"]), decimals(row["published_lo"]))
+    published = float(row["published"]) if row["published"] else math.nan
     printed = (float(row["published_lo"]), float(row["published_hi"])) if row["published_lo"] else None
     ours, lo, hi = row["reproduced"], row["lo"], row["hi"]
     apart, unit, key = text.difference(published, printed, ours)
@@ -194,21 +221,31 @@ def _cell(row: Mapping[str, Any], anchor: str, note: str) -> Cell:
         trail=f"trail--{anchor}",
         unit=row["unit"],
         published=text.signed(row["published"]),
-        published_key=published,
+        published_key=None if math.isnan(published) else published,
         published_interval=_interval(row["published_lo"], row["published_hi"]),
         note=note,
         state=row["verdict"],
         ours=text.number(ours, places),
         ours_key=None if math.isnan(ours) else ours,
-        ours_interval="" if math.isnan(lo) else f"{text.number(lo, places)}–{text.number(hi, places)}",
+        ours_interval=_ours_interval(row, places),
         beside="" if math.isnan(beside) else f"{row['beside_measure']} {text.number(beside, places)}",
         difference=apart,
         difference_unit=unit,
         difference_key=key,
-        gauge=text.gauge(published, printed, ours, lo, hi, STATES[row["verdict"]][0]),
+        gauge=text.gauge(published, printed, ours, lo, hi, ALL[row["verdict"]][0]),
         n=None if math.isnan(row["n"]) else int(row["n"]),
         members=None if math.isnan(row["n_members"]) else int(row["n_members"]),
         dead=0 if math.isnan(row["dead_members"]) else int(row["dead_members"]),
+        printed_rank=None if math.isnan(row["published_rank"]) else int(row["published_rank"]),
+        our_rank=None if math.isnan(row["rank"]) else int(row["rank"]),
         remarks=tuple(f"{int(count)} {of}" for count, of in counts if count and not math.isnan(count)),
         reasons=tuple(row["reason"].split("; ")) if row["reason"] else (),
     )
+
+
+def _ours_interval(row: Mapping[str, Any], places: int) -> str:
+    """Percentiles over cases; where all cases together make one value, its interval."""
+    for lo, hi, of in ((row["lo"], row["hi"], ""), (row["boot_lo"], row["boot_hi"], "95 %: ")):
+        if not math.isnan(lo):
+            return f"{of}{text.number(lo, places)}–{text.number(hi, places)}"
+    return ""

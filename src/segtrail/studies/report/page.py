@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from ...audit.paper import audit_paper, papers
 from ...audit.table import read_audit
-from ...config import Study
+from ...config import Run, Study
 from ...config.audit import load_audit
 from ...errors import ArtifactError
 from ...files import write_text
@@ -88,10 +88,10 @@ class Inputs:
 def write_report(layout: Layout, known: trails.Trails, config_dir: Path, out: Path) -> None:
     """Writes the page of a run: every published number beside its own, and where that comes from.
 
-    Of each study of the run it reads `cells.csv`, `claims.csv`, `audit.csv`, `members.parquet`,
-    `subjects.parquet`, `figures/<name>.svg` and `.png`; of each data set `subjects.csv` and `rejected.csv`;
-    the run's receipts; and of every paper its printed numbers and rules in `config_dir`. The same inputs give
-    the same bytes.
+    Of each study of the run it reads `cells.csv`, `unprinted.csv`, `claims.csv`, `audit.csv`,
+    `members.parquet`, `subjects.parquet`, `figures/<name>.svg` and `.png`; of each data set `subjects.csv`
+    and `rejected.csv`; the run's receipts; and of every paper its printed numbers and rules in `config_dir`.
+    The same inputs give the same bytes.
     Raises ArtifactError naming an input that is missing or not what it should be.
     """
     made = {job: one for job, one in receipts.all_receipts(layout.tree).items() if job != "report"}
@@ -130,13 +130,19 @@ def _paper(inputs: Inputs, name: str) -> Paper:
     if name in run.studies:
         cells = schema.read_csv(inputs.layout.study(name) / "cells.csv", schema.CELLS)
         tables = numbers.of_run(name, run.studies[name], cells, printed)
-        results = _results(inputs, name, [cell for table in tables for cell in table.cells])
+        others = schema.read_csv(inputs.layout.study(name) / "unprinted.csv", schema.CELLS)
+        unprinted = numbers.not_in_print(name, run.studies[name], others)
+        told = [cell for table in (*tables, *unprinted) for cell in table.cells]
+        results = _results(inputs, name, told) | {"unprinted": unprinted}
         return Paper(name, title, tables, audit, study=run.studies[name], results=results)
     tables = numbers.of_paper(name, printed, f"{text.slug(name)}-why")
-    return Paper(name, title, tables, audit, why=_why_absent(name, inputs.config_dir))
+    return Paper(name, title, tables, audit, why=_why_absent(name, run, inputs.config_dir))
 
 
-def _why_absent(name: str, config_dir: Path) -> str:
+def _why_absent(name: str, run: Run, config_dir: Path) -> str:
+    if reasons := run.absent.get(name):
+        told = "; ".join(f"{cohort}: {reason}" for cohort, reason in reasons.items())
+        return f"This run computes no cohort of the paper. {told}."
     if (config_dir / "studies" / f"{name}.yaml").is_file():
         return f"This run leaves the paper out: its list of studies does not hold {name}."
     return (
@@ -153,6 +159,7 @@ def _results(inputs: Inputs, name: str, cells: list[Cell]) -> dict[str, Any]:
     once = claims.drop_duplicates("claim")
     return {
         "absent": run.absent.get(name, {}),
+        "sensitivity": study.sensitivity[run.sensitivity].about if run.sensitivity else "",
         "claims": claimed.of_run(claims),
         "claims_ours": states.tally(once["claim_verdict"]),
         "claims_in_print": states.tally(once["claim_printed_verdict"]),

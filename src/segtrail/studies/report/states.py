@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from .. import claims
-from ..verdicts import DIRECTION, IMPOSSIBLE, NOT_COMPUTED, OUTSIDE, PHANTOM, WITHIN
+from ..verdicts import DIRECTION, IMPOSSIBLE, NOT_COMPUTED, OUTSIDE, PHANTOM, TOLERANCE, WITHIN
 
 NO_STUDY = "no study in this run"
 # verdict → (class in the style sheet, sign, short)
@@ -19,7 +19,8 @@ STATES = {
     NO_STUDY: ("absent", "·", "no study"),
 }
 MEANINGS = {
-    WITHIN: "ours lies inside the printed interval, or within 15 % of the value where none is printed",
+    WITHIN: "ours lies inside the printed interval, or where none is printed within the study's tolerance: "
+    f"{100 * TOLERANCE:g} % of the value if it sets none",
     DIRECTION: "outside, but better or worse than the row it is compared with, as printed",
     OUTSIDE: "neither",
     IMPOSSIBLE: "the printed number breaks a bound that every such number keeps",
@@ -37,7 +38,7 @@ OTHERS = {
     claims.OPPOSITE: ("outside", "✗", ""),
     claims.UNDECIDED: ("missing", "?", ""),
     claims.UNTOLD: ("missing", "?", ""),
-    claims.NOT_PRINTED: ("missing", "–", ""),
+    claims.NOT_PRINTED: ("missing", "–", ""),  # of a cell, too
 }
 ALL = STATES | OTHERS
 

@@ -80,7 +80,7 @@ def difference(
 ) -> tuple[str, str, float | None]:
     """Ours minus published: (text, its unit, size to sort by), in units of half the published interval; in
     per cent where none is printed, as it stands where zero is printed."""
-    if math.isnan(ours):
+    if math.isnan(ours) or math.isnan(published):
         return "", "", None
     by = ours - published
     if printed and printed[1] > printed[0]:
@@ -96,7 +96,7 @@ def gauge(
     published: float, printed: tuple[float, float] | None, ours: float, lo: float, hi: float, kind: str
 ) -> Markup:
     """A strip on which both values and intervals lie; the text beside it says the same."""
-    if math.isnan(ours) or (printed is None and math.isnan(lo)):
+    if math.isnan(ours) or math.isnan(published) or (printed is None and math.isnan(lo)):
         return Markup("")
     low, high = printed or (published, published)
     values = [published, low, high, ours] + ([] if math.isnan(lo) else [lo, hi])

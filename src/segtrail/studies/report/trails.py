@@ -73,10 +73,18 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
         "key_lines": sums((job["job"], job["key"]) for job in jobs),
         "environments": list(dict.fromkeys(job["environment"] for job in jobs)),
         "output_lines": sums(outputs.items()),
+        "fold_lines": "\n".join(f"{member}  {subjects}" for member, subjects in _held_out(step).items()),
         "unhashed": list(outputs.values()).count(None),
         "file_lines": sums(files),
         "after_links": [(text.step_anchor(before), before) for before in step["after"]],
     }
+
+
+def _held_out(step: dict[str, Any]) -> dict[str, str]:
+    """member → the subjects that it has not seen, of steps with folds."""
+    folds = {one["member"]: one.get("held_out", []) for one in step.get("members", [])}
+    folds |= {f"{number:03d}": fold for number, fold in enumerate(step.get("folds", []))}
+    return {member: " ".join(fold) for member, fold in folds.items() if fold}
 
 
 def _said(recipe: Mapping[str, Any]) -> dict[str, Any]:
