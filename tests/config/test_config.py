@@ -124,6 +124,49 @@ def test_roots_that_serve_no_cohort_are_an_error(tmp_path):
         load(data={"isic17": str(tmp_path)})
 
 
+def test_a_study_that_no_cohort_of_can_be_computed_is_left_out_beside_another(tmp_path):
+    run = load(studies=["mehrtash2020", "jungo2019"], data={"acdc": str(tmp_path)})
+    assert set(run.studies) == {"mehrtash2020"}
+    assert set(run.absent["jungo2019"]) == {"brats", "isic"}
+    assert set(run.datasets) == {"acdc"}
+    with pytest.raises(ConfigError, match=r"(?s)no cohort of mehrtash2020.*no cohort of jungo2019"):
+        load(studies=["mehrtash2020", "jungo2019"], data={"isic17": str(tmp_path)}, cohorts=["heart"])
+
+
+def test_a_sensitivity_run_is_laid_over_the_scale_and_under_the_overrides():
+    base = {"studies": ["jungo2019"], "sensitivity": "equal_epochs", "scale": "demo"}
+    study = load(**base).studies["jungo2019"]
+    assert {study.model("brats", name).training.epochs for name in ("baseline", "ensemble")} == {12}
+    fewer = {"cohorts": {"brats": {"models": {"baseline": {"training": {"epochs": 3}}}}}}
+    study = load(**base, overrides={"jungo2019": fewer}).studies["jungo2019"]
+    assert study.model("brats", "baseline").training.epochs == 3
+    plain = load(**base | {"sensitivity": None}).studies["jungo2019"]
+    assert plain.model("brats", "baseline").training.epochs == 6
+
+
+def test_a_sensitivity_run_that_a_study_does_not_have_is_an_error_naming_those_it_has():
+    with pytest.raises(ConfigError) as told:
+        load(studies=["jungo2019"], sensitivity="equal_epoch")
+    for named in ("equal_epoch", "equal_epochs, validation_thresholds, subject_sigma", "jungo2019.yaml"):
+        assert named in str(told.value)
+    with pytest.raises(ConfigError, match="which mehrtash2020 does not have"):
+        load(studies=["jungo2019", "mehrtash2020"], sensitivity="equal_epochs")
+
+
+@pytest.mark.parametrize("name", ["equal_epochs", "validation_thresholds", "subject_sigma"])
+@pytest.mark.parametrize("scale", ["smoke", "demo", "paper"])
+def test_every_sensitivity_run_is_valid_and_another_study(scale, name):
+    plain, other = (load(studies=["jungo2019"], scale=scale, sensitivity=one) for one in (None, name))
+    assert plain.studies != other.studies
+    assert other.reported_by()["sensitivity"] == name
+
+
+def test_members_are_not_chosen_on_what_they_are_trained_on():
+    folds = {"k": 3, "of": ["train", "val"], "held_out": "unused"}
+    with pytest.raises(ConfigError, match="held_out unused"):
+        load(studies=["jungo2019"], overrides={"jungo2019": {"models": {"ensemble": {"folds": folds}}}})
+
+
 def test_merged_replaces_lists_and_merges_mappings():
     base = {"a": {"b": [1, 2], "c": 3}, "d": 4}
     assert merged(base, {"a": {"b": [9]}}) == {"a": {"b": [9], "c": 3}, "d": 4}

@@ -247,8 +247,9 @@ def test_bad_lists(tmp_path: Path, listed: object, message: str):
     path = tmp_path / "list.json"
     path.write_text(json.dumps(listed))
     subjects = {"d": [*images(4, frames=2), Image("both", "both")], "e": [Image("both", "both")]}
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         split(subjects, rule(list=path))
+    assert str(path) in str(caught.value)
 
 
 def test_a_list_that_is_not_there_or_no_json(tmp_path: Path):

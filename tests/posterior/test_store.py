@@ -65,7 +65,7 @@ def test_without_uncertainty_there_is_no_range(tmp_path):
 def test_an_uncertainty_that_is_no_number_is_refused(tmp_path, bad):
     values = np.ones(PLACES, np.float32)
     values[1, 2, 3, 4] = bad
-    with pytest.raises(ArtifactError, match=r"patient001_ED(.|\n)*finite"):
+    with pytest.raises(ArtifactError, match=r"patient001_ED(.|\n)*finite(.|\n)*by member 001"):
         write(tmp_path, 0.5, values)
     assert list(tmp_path.iterdir()) == []
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import HEART, STUDY, edit, forget
+from made import HEART, ROOT, STUDY, edit, forget
 
+from segtrail.config import load_run
 from segtrail.files import read_json, write_json
+from segtrail.layout import Layout
 from segtrail.provenance import receipts
-from segtrail.provenance.keys import Keys, differences
+from segtrail.provenance.keys import Keys, config_of, differences
+from segtrail.runs.jobs import jobs
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,59 @@ def test_a_key_file_is_what_the_key_is_the_hash_of(finished):
     receipt = receipts.read(finished.tree, f"{STUDY}/cells")
     assert read_json(receipts.key_path(finished.tree, f"{STUDY}/cells")) == receipt["made_from"]
     assert finished.keys()[f"{STUDY}/cells"] == receipt["key"]
+
+
+# --- what members are trained on ------------------------------------------------------------------
+
+
+def of_jungo(**overrides) -> dict[str, dict]:
+    """job → its configuration."""
+    values = {"run": "test", "scale": "smoke", "studies": ["jungo2019"]}
+    layout = Layout(load_run(values | {"overrides": {"jungo2019": overrides}}, ROOT / "config"))
+    return {job.name: config_of(layout, job) for job in jobs(layout)}
+
+
+def test_the_key_of_a_member_names_whom_it_is_trained_without():
+    found = of_jungo()
+    first, second = (found[f"jungo2019/brats/train_ensemble_{member}"] for member in ("000", "001"))
+    held_out = [one.pop("held_out_subjects") for one in (first, second)]
+    assert first == second
+    assert held_out[0]
+    assert not set(held_out[0]) & set(held_out[1])
+    assert "held_out_subjects" not in found["jungo2019/brats/train_baseline_000"]
+    of_cv = [found[f"jungo2019/brats/train_cv_{member}"]["held_out_subjects"] for member in ("000", "001")]
+    assert found["jungo2019/brats/predictions_cv"] == {"held_out_subjects": of_cv}
+
+
+def test_members_of_other_folds_are_others_and_members_without_folds_the_same():
+    before = of_jungo()
+    after = of_jungo(
+        cohorts={
+            "brats": {
+                "models": {
+                    "cv": {"folds": {"of": ["train"]}},
+                    "aux_segm": {"folds": {"k": 2, "held_out": "validation"}},
+                }
+            }
+        }
+    )
+    changed = {job for job in after if job.count("/") == 2 and before.get(job) != after[job]}
+    trained = ("train_cv_000", "train_cv_001", "predictions_cv", "train_aux_segm_000")
+    assert changed == {f"jungo2019/brats/{job}" for job in trained}
+
+
+def test_maps_that_a_figure_begins_to_show_are_measured_for():
+    figure = {
+        "kind": "method_maps",
+        "title": "Figure 9",
+        "caption": "-",
+        "cohort": "isic",
+        "predictors": ["center"],
+        "pick": {"predictors": ["center"]},
+    }
+    before, after = of_jungo(), of_jungo(figures={"figure_9": figure})
+    changed = {job for job in before if job.count("/") == 2 and before[job] != after[job]}
+    assert changed == {f"jungo2019/isic/measure_center_{chunk}" for chunk in ("val", "test_000")}
 
 
 # --- differences in words -------------------------------------------------------------------------

@@ -78,6 +78,24 @@ def test_flops_and_parameters_are_those_that_torch_counts(cohort, size, name):
     assert parameters(model, 3, 4) == pytest.approx(counted, rel=0.02)
 
 
+JUNGO = layout(studies=["jungo2019"]).run.studies["jungo2019"]
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("baseline", 4), ("aleatoric", 4), ("aux_segm", 5), ("aux_feat", 32)]
+)
+def test_flops_and_parameters_of_other_networks_are_those_that_torch_counts(name, channels):
+    model = JUNGO.model("brats", name)
+    network = build(model, channels, 2).eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.zeros(1, channels, 64, 32))
+    flops = flops_per_voxel(model, channels, 2) * 64 * 32
+    assert flops == pytest.approx(counter.get_total_flops(), rel=0.02)
+    counted = sum(parameter.numel() for parameter in network.parameters())
+    # Of 32 filters, batch norms and biases are more than a hundredth.
+    assert parameters(model, channels, 2) == pytest.approx(counted, rel=0.02 if name != "aux_feat" else 0.15)
+
+
 @pytest.mark.parametrize("members", [10, 100])
 @pytest.mark.parametrize("name", list(STUDY_AT["paper"].predictors))
 def test_sets_of_members_are_those_that_are_measured(members, name):
@@ -136,3 +154,41 @@ def test_a_brain_posterior_has_two_bytes_for_each_member_class_and_voxel():
     chunk = layout().run.studies[STUDY].cohorts["brain"].chunk
     assert handled["largest posterior MB"] == pytest.approx(100 * 4 * 224 * 224 * 78 * 2 / 1e6)
     assert handled["posterior MB"] == pytest.approx(chunk * handled["largest posterior MB"])
+
+
+def jungo(step: str, **of: str) -> dict[str, float]:
+    run = layout(studies=["jungo2019"])
+    return Counted(run).of(job_of(step, study="jungo2019", cohort="isic", **of))
+
+
+def test_an_uncertainty_of_its_own_is_four_bytes_for_each_member_and_voxel():
+    plain, own = (jungo("sample", posterior=name, chunk="val") for name in ("baseline", "aleatoric"))
+    voxels = 150 * 256 * 192
+    assert plain["posterior MB"] == pytest.approx(voxels * 2 * 2 / 1e6)
+    assert own["posterior MB"] == pytest.approx(voxels * (2 * 2 + 4) / 1e6)
+
+
+def test_an_error_network_takes_the_passes_of_the_segmentation_network_too():
+    base, aux = (jungo("sample", posterior=name, chunk="val") for name in ("baseline", "aux_segm"))
+    assert 2 * base["GFLOP 2D"] < aux["GFLOP 2D"] < 2.01 * base["GFLOP 2D"]
+    base, feat = (jungo("train", model=name, member="000") for name in ("baseline", "aux_feat"))
+    # One pass on each picture to read, none to learn; what it adds itself is small.
+    assert feat["GFLOP 2D"] == pytest.approx(base["GFLOP 2D"] * 2150 / (3 * 2000 + 150), rel=0.03)
+
+
+def test_a_member_is_trained_on_what_its_fold_leaves():
+    whole, ninth = (jungo("train", model=name, member="000")["GFLOP 2D"] for name in ("baseline", "ensemble"))
+    assert ninth / whole == pytest.approx((3 * 1800 + 150) / (3 * 2000 + 150))
+
+
+def test_predictions_pass_once_over_what_members_have_not_seen():
+    handled = jungo("predictions", model="cv")
+    assert handled["segmentation MB"] == pytest.approx(2000 * 256 * 192 / 1e6)
+    one = jungo("sample", posterior="baseline", chunk="val")["GFLOP 2D"] / 150
+    assert handled["GFLOP 2D"] == pytest.approx(2000 * one)
+
+
+def test_maps_and_surfaces_cost_where_they_are_kept_and_measured():
+    handled = jungo("measure", posterior="baseline", chunk="val")
+    assert handled["map MB"] == handled["surface Mvoxel"] == handled["kept MB"] == 0
+    assert handled["draw Mvoxel"] > 0

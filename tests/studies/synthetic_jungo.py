@@ -7,10 +7,10 @@ As `synthetic` does for Mehrtash 2020, with the same functions; `run` is `synthe
     reliability(study, count, seed), errors(study, count, seed), members(study, seed), subjects(study, count)
     write(folder, study, count, seed)     all five as parquet in `folder`, a run's results/<run>/<study>/
 
-Every row follows from one set of voxel counts for each subject and method, so the tables agree with each other.
-Each subject has a bias that all methods share (it makes it under- or overconfident) and that averages out over
-the subjects; the aleatoric uncertainty is below every threshold nearly everywhere; dropout at the centre costs
-Dice and calibration; auxiliary networks take over the baseline's segmentation.
+Every row follows from one set of voxel counts for each subject and method, so the tables agree with each
+other. Each subject has a bias that all methods share (it makes it under- or overconfident) and that averages
+out over the subjects; the aleatoric uncertainty is below every threshold nearly everywhere; dropout at the
+centre costs Dice and calibration; auxiliary networks take over the baseline's segmentation.
 """
 
 from pathlib import Path
@@ -29,8 +29,8 @@ SMALL: dict[str, Any] = {
     "predictors": {"ensemble": {"sizes": [3], "table_size": 3}},
     "measures": {"bootstrap": 400},
 }
-# Method → (wrong voxels in 1000 foreground ones, how much its probability is off, share of the wrong and of the
-# right voxels near a boundary whose uncertainty is high).
+# Method → (wrong voxels in 1000 foreground ones, how much its probability is off, share of the wrong and of
+# the right voxels near a boundary whose uncertainty is high).
 METHODS = {
     "baseline": (130, 0.02, 0.60, 0.22),
     "center": (150, 0.06, 0.55, 0.22),
@@ -137,12 +137,14 @@ def errors(study: config.Study, count: int = 10, seed: int = 0) -> pd.DataFrame:
     rows = []
     for place, found in _subjects(study, count, seed):
         all_voxels = {name: found[name] for name in ("tp", "fp", "tn", "fn")}
-        wrong, right = METHODS[place["predictor"]][2:]
+        wrong, right = METHODS[place["predictor"]][2:4]
         for threshold in study.measures.errors.thresholds:
             left = 1.6 * (1 - threshold) ** 1.5
-            shares = {"tp": right * left * 0.3, "fp": wrong * left, "fn": wrong * left}
-            # The background is certain but for a seam as thick as the foreground's own.
-            seam = right * left * 0.3 * found["tp"] / found["tn"]
+            # The higher the threshold, the more of what is uncertain is wrong.
+            sure = right * left * (0.12 + 0.5 * left)
+            shares = {"tp": sure, "fp": wrong * left, "fn": wrong * left}
+            # The background is certain but for a seam that is twice as thick as the foreground's own.
+            seam = 2 * sure * found["tp"] / found["tn"]
             uncertain = {
                 f"{name}u": int(min(1.0, shares.get(name, seam)) * voxels)
                 for name, voxels in all_voxels.items()
@@ -194,14 +196,14 @@ def _subjects(study: config.Study, count: int, seed: int) -> list[tuple[dict[str
                         "size": study.predictor(cohort, predictor).table_size,
                         "draw": 0,
                     }
-                    found.append((place, _counts(cohort, predictor, size[index], wrong, bias[index], tilt[index])))
+                    found.append(
+                        (place, _counts(cohort, predictor, size[index], wrong, bias[index], tilt[index]))
+                    )
     return found
 
 
-def _counts(
-    cohort: str, predictor: str, size: int, wrong: int, bias: float, tilt: float
-) -> dict[str, Any]:
-    """Voxels of one subject; ten bins of the foreground's probability, most voxels in the first and the last."""
+def _counts(cohort: str, predictor: str, size: int, wrong: int, bias: float, tilt: float) -> dict[str, Any]:
+    """Voxels of one subject; ten bins of the foreground's probability, the first and the last the fullest."""
     size, wrong = int(size), min(wrong, int(size))
     fp = int(tilt * wrong)
     fn = wrong - fp

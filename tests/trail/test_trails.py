@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 import trees
-from trees import NAME, ROOT
+from trees import JUNGO, NAME, ROOT
 
 from segtrail.config import results
 from segtrail.errors import ArtifactError, ConfigError
@@ -340,6 +340,155 @@ def test_a_printed_number_that_was_changed_since_stops_its_trail(tree, tmp_path)
     assert Trails(tree, config).cell(NAME, *BRAIN).digest is not None
 
 
+# --- networks that learn from networks ------------------------------------------------------------------
+
+SHARE = ("text", "-", "BraTS underconfident %")
+
+
+def in_table_1(row: str, column: str = "BraTS U-E") -> tuple[str, str, str]:
+    return ("Table 1", row, column)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory) -> Layout:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        layout = trees.smoke(tmp_path_factory.mktemp("learnt"), studies=[JUNGO])
+        trees.finish(layout)
+    return layout
+
+
+def of_kind(trail: Trail, kind: str) -> dict[str, dict]:
+    """id below the cohort → step"""
+    found = [step for step in trail.as_dict()["steps"] if step["kind"] == kind]
+    return {step["id"].split("/", 2)[2]: step for step in found}
+
+
+def names(trail: Trail, of: str) -> list[str]:
+    return [one["name"] for one in trail.as_dict()["formulas"] if one["of"] == of]
+
+
+def test_an_ensemble_of_folds_tells_thresholds_entropy_and_what_each_member_has_not_seen(learnt):
+    trail = Trails(learnt.tree).cell(JUNGO, *in_table_1("ensemble"))
+    about = trail.as_dict()
+    assert about["missing"] == []
+    assert about["digest"]
+    assert [names(trail, of) for of in ("cell", "measure", "beside", "threshold", "uncertainty")] == [
+        ["mean"],
+        ["u_e"],
+        ["u_e"],
+        ["threshold"],
+        ["entropy"],
+    ]
+    # Its own threshold, and beside it that of the validation part.
+    assert set(of_kind(trail, "measure")) == {"measure/ensemble/test", "measure/ensemble/val"}
+    (members,) = of_kind(trail, "members").values()
+    held_out = [one["held_out"] for one in members["members"]]
+    folds = learnt.held_out(JUNGO, "brats", "ensemble")
+    assert held_out == [[f"{dataset}/{subject}" for dataset, subject in fold] for fold in folds[:2]]
+    assert all(held_out)
+    (made,) = members["made"]
+    assert "held_out_subjects" not in made["config"]
+
+
+def test_an_error_network_tells_the_segmentation_that_it_learns_from(learnt):
+    trail = Trails(learnt.tree).cell(JUNGO, *in_table_1("auxiliary segm."))
+    assert names(trail, "uncertainty") == ["auxiliary", "rescale"]
+    assert names(trail, "probability") == ["count_uncertainty"]
+    order = [step.id.split("/", 2)[2] for step in trail.steps if step.kind in ("members", "predictions")]
+    assert order == ["members/aux_segm", "members/baseline", "predictions/cv", "members/cv"]
+    (predictions,) = of_kind(trail, "predictions").values()
+    held = {tuple(subject.split("/")) for fold in predictions["folds"] for subject in fold}
+    parts = learnt.split(JUNGO, "brats")
+    assert held == {*parts["train"], *parts["val"]}
+    steps = {step["id"]: step for step in trail.as_dict()["steps"]}
+    aux = steps[f"{JUNGO}/brats/members/aux_segm"]
+    assert predictions["id"] in aux["after"]
+    assert f"{JUNGO}/brats/members/cv" in predictions["after"]
+    assert f"{JUNGO}/brats/members/baseline" in steps[f"{JUNGO}/brats/posterior/aux_segm/test"]["after"]
+    assert f"{JUNGO}/brats/members/baseline" not in aux["after"]
+
+
+def test_an_error_network_on_features_comes_after_its_segmentation_network(learnt):
+    trail = Trails(learnt.tree).cell(JUNGO, *in_table_1("auxiliary feat.", "BraTS ECE%"))
+    aux = of_kind(trail, "members")["members/aux_feat"]
+    assert f"{JUNGO}/brats/members/baseline" in aux["after"]
+    assert "predictions" not in kinds(trail)
+    assert names(trail, "region") == ["mask"]
+    assert names(trail, "threshold") == []
+    assert list(of_kind(trail, "measure")) == ["measure/aux_feat/test"]
+
+
+def test_a_rescaled_deviation_tells_the_range_of_all_predictions(learnt):
+    trail = Trails(learnt.tree).cell(JUNGO, *in_table_1("aleatoric"))
+    assert names(trail, "uncertainty") == ["aleatoric", "rescale"]
+    ranges = of_kind(trail, "range")
+    assert set(ranges) == {"range/aleatoric/test", "range/aleatoric/val"}
+    assert ranges["range/aleatoric/test"]["range"]["max"] == 2.5
+    steps = {step["id"]: step for step in trail.as_dict()["steps"]}
+    assert f"{JUNGO}/brats/range/aleatoric/test" in steps[f"{JUNGO}/brats/measure/aleatoric/test"]["after"]
+    assert ranges["range/aleatoric/test"]["after"] == [f"{JUNGO}/brats/posterior/aleatoric/test"]
+
+
+def test_a_share_over_methods_comes_from_all_of_them(learnt):
+    trail = Trails(learnt.tree).cell(JUNGO, *SHARE)
+    assert {one["name"] for one in trail.predictors} == set(learnt.run.studies[JUNGO].predictors)
+    assert {one["cohort"] for one in trail.predictors} == {"brats"}
+    assert names(trail, "limit τ") == ["limits"]
+    assert names(trail, "interval") == ["share_interval"]
+    assert trail.intervals[0]["lo"] == trees.SPREAD[2]
+    assert len(of_kind(trail, "measure")) == 8
+    assert trail.digest
+
+
+def test_a_number_that_is_not_in_print_has_its_trail_too(learnt):
+    place = ("Suppl table", "center+MC", "ISIC data set ECE%")
+    trails = Trails(learnt.tree)
+    assert place in trails.places(JUNGO)
+    about = trails.cell(JUNGO, *place).as_dict()
+    assert about["published"] is None
+    assert about["digest"]
+    assert [one["name"] for one in about["formulas"] if one["of"] == "cell"] == ["pooled"]
+    assert len(trails.places(JUNGO)) == 68 + 32
+
+
+@pytest.mark.parametrize(
+    ("cohort", "part", "changed"),
+    [("brats", "val", 4), ("brats", "train", 4), ("isic", "test", 0)],
+)
+def test_another_scan_changes_the_cells_whose_threshold_it_picks(learnt, tmp_path, cohort, part, changed):
+    dataset, subject = learnt.split(JUNGO, cohort)[part][0]
+    layout = trees.smoke(tmp_path, studies=[JUNGO])
+    trees.finish(layout, changed=f"{dataset}/{subject}")
+    before, after = Trails(learnt.tree), Trails(layout.tree)
+    places = [in_table_1("ensemble", f"BraTS {column}") for column in ("ECE%", "U-E", "BnF", "Dice")]
+    differ = [
+        place for place in places if before.cell(JUNGO, *place).digest != after.cell(JUNGO, *place).digest
+    ]
+    assert len(differ) == changed
+
+
+def test_another_fold_is_another_digest(learnt, tmp_path):
+    for model, differs in (("ensemble", True), ("baseline", False)):
+        other = {"models": {"ensemble": {"folds": {"stratify": "group"}}}}
+        layout = trees.smoke(
+            tmp_path / model, studies=[JUNGO], overrides={JUNGO: {"cohorts": {"brats": other}}}
+        )
+        assert layout.held_out(JUNGO, "brats", "ensemble") != learnt.held_out(JUNGO, "brats", "ensemble")
+        trees.finish(layout)
+        place = in_table_1(model, "BraTS Dice")
+        found = [Trails(one.tree).cell(JUNGO, *place).digest for one in (learnt, layout)]
+        assert (found[0] != found[1]) == differs
+
+
+def test_a_range_edited_by_hand_stops_the_trails_that_it_shapes_alone(learnt, tmp_path):
+    tree = shutil.copytree(learnt.tree, tmp_path / "smoke")
+    write_json(tree / JUNGO / "brats/ranges/aleatoric_test.json", {"min": 0, "max": 1, "subjects": 4})
+    with pytest.raises(ArtifactError, match="edited or damaged"):
+        Trails(tree).cell(JUNGO, *in_table_1("aleatoric"))
+    assert Trails(tree).cell(JUNGO, *in_table_1("center")).digest is not None
+
+
 # --- names ------------------------------------------------------------------------------------------
 
 
@@ -385,9 +534,9 @@ def test_each_formula_stands_with_its_source_where_it_is_computed(name):
 
 
 def test_every_measure_and_statistic_of_a_cell_has_a_formula():
-    for measure in get_args(results.Measure):
+    for name in get_args(results.Measure):
+        measure = name.removesuffix("_val")
         assert DEFINED[measure][1].rpartition(".")[2] == measure
     kinds = get_args(get_args(results.Cell)[0])
     statistics = {name for kind in kinds for name in get_args(kind.model_fields["statistic"].annotation)}
-    assert statistics == {"mean", "patients", "reduction_percent", "correlation_min", "correlation_max"}
-    assert statistics <= set(DEFINED)
+    assert {"mean", "patients", "pooled", "underconfident", "overconfident"} < statistics <= set(DEFINED)

@@ -1,6 +1,7 @@
 """A finished run as its jobs would have left it, with receipts, but nothing trained and nothing measured.
 
-    smoke(results, **values)            the layout of a smoke run below `results`; `values`: its configuration
+    smoke(results, **values)            the layout of a smoke run of NAME below `results`; `values`: its
+                                        configuration
     finish(layout, changed, excluded)   writes what its jobs would leave; the subject `changed` (data set/id)
                                         has another voxel, `excluded` is left out
 
@@ -12,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from segtrail.config import load_run, merged, read_yaml
+from segtrail.config import Study, load_run, merged, read_yaml
 from segtrail.config.results import PatientsCell
 from segtrail.files import read_json, sha256_of, write_json, write_text
 from segtrail.layout import Layout
@@ -20,10 +21,11 @@ from segtrail.provenance.keys import code_of, own, records_of
 from segtrail.provenance.making import is_data
 from segtrail.provenance.receipts import FORMAT, content_of, contents, path, read
 from segtrail.runs.jobs import Job, jobs, outputs
-from segtrail.studies import published, schema
+from segtrail.studies import published, ranks, schema
 
 ROOT = Path(__file__).parents[2]
 NAME = "mehrtash2020"
+JUNGO = "jungo2019"
 ENVIRONMENT = {
     "segtrail": "0.1.0",
     "commit": "a" * 40,
@@ -38,7 +40,8 @@ SPREAD = (0.3, 0.7, 0.4, 0.6)
 
 
 def smoke(results: Path, **values: Any) -> Layout:
-    base = merged(read_yaml(ROOT / "config" / "config.yaml"), {"run": "smoke", "scale": "smoke"})
+    base = read_yaml(ROOT / "config" / "config.yaml")
+    base = merged(base, {"run": "smoke", "scale": "smoke", "studies": [NAME]})
     return Layout(load_run(merged(base, values), ROOT / "config"), results)
 
 
@@ -83,33 +86,35 @@ def _write(layout: Layout, job: Job, name: str, excluded: str) -> None:
     file = layout.tree / name
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.name == "members.parquet":
-        _members(layout).to_parquet(file, index=False)
+        _members(layout, job.of["study"]).to_parquet(file, index=False)
     elif file.name == "subjects.parquet":
-        _subjects(layout, excluded).to_parquet(file, index=False)
-    elif file.name == "cells.csv":
-        write_text(file, _cells(layout).to_csv(index=False))
+        _subjects(layout, job.of["study"], excluded).to_parquet(file, index=False)
+    elif file.name in ("cells.csv", "unprinted.csv"):
+        write_text(file, _cells(layout, job.of["study"], file.name == "cells.csv").to_csv(index=False))
+    elif job.step == "range":
+        write_json(file, {"min": 0.0, "max": 2.5, "subjects": 4})
     elif file.suffix:
         write_text(file, name)
     elif "/posteriors/" not in name:
         write_text(file / "arrays.npz", name)
 
 
-def _members(layout: Layout) -> pd.DataFrame:
-    study = layout.run.studies[NAME]
+def _members(layout: Layout, study_id: str) -> pd.DataFrame:
+    study = layout.run.studies[study_id]
     rows = [
         {"cohort": cohort, "model": model, "member": int(member)}
         for cohort in study.cohorts
         for model in study.models
-        for member in layout.members(NAME, cohort, model)
+        for member in layout.members(study_id, cohort, model)
     ]
     fixed = {"epochs": 20, "best_epoch": 12, "val_dice": 0.75, "dead_classes": "", "restarts": 0}
     return pd.DataFrame(rows).assign(**fixed, parameters=100)
 
 
-def _subjects(layout: Layout, excluded: str) -> pd.DataFrame:
+def _subjects(layout: Layout, study_id: str, excluded: str) -> pd.DataFrame:
     rows = []
-    for cohort in layout.run.studies[NAME].cohorts:
-        for part, members in layout.split(NAME, cohort).items():
+    for cohort in layout.run.studies[study_id].cohorts:
+        for part, members in layout.split(study_id, cohort).items():
             rows += [
                 {"cohort": cohort, "dataset": dataset, "part": part, "patient": name, "subject": name}
                 for dataset, name in members
@@ -119,22 +124,37 @@ def _subjects(layout: Layout, excluded: str) -> pd.DataFrame:
     return table
 
 
-def _cells(layout: Layout) -> pd.DataFrame:
+def _cells(layout: Layout, study_id: str, printed: bool) -> pd.DataFrame:
+    study, absent = layout.run.studies[study_id], layout.run.absent[study_id]
+    places = (
+        published.read(ROOT / "config" / "published" / f"{study_id}.csv") if printed else _unprinted(study)
+    )
     rows = []
-    for one in published.read(ROOT / "config" / "published" / f"{NAME}.csv"):
-        cell = published.recipe(one, layout.run.studies[NAME])
-        absent = layout.run.absent[NAME]
+    for one in places:
+        cell = published.recipe(one, study)
         why = "; ".join(absent[cohort] for cohort in cell.cohorts_used() if cohort in absent)
         value = None if why else 0.5
         spread = value is not None and not isinstance(cell, PatientsCell)
         table, row, column = one.place
         rows.append(
-            {"study": NAME, "table": table, "row": row, "column": column, "unit": cell.unit}
+            {"study": study_id, "table": table, "row": row, "column": column, "unit": cell.unit}
             | {"published": one.value, "published_lo": one.lo, "published_hi": one.hi, "reproduced": value}
             | dict(zip(("lo", "hi", "boot_lo", "boot_hi"), SPREAD if spread else [None] * 4, strict=True))
             | dict.fromkeys(("n", "n_undefined", "n_excluded", "n_members", "dead_members"), 1)
+            | {"published_rank": ranks.published(one), "rank": None if why or not one.note else 2}
             | {"beside_measure": "", "beside": None, "verdict": "phantom, not comparable", "reason": why}
         )
-    table = pd.DataFrame(rows)
-    counts = ("n", "n_undefined", "n_excluded", "n_members", "dead_members")
+    table = pd.DataFrame(rows, columns=list(schema.CELLS.columns))
+    table = table if rows else table.astype(str)
+    counts = ("n", "n_undefined", "n_excluded", "n_members", "dead_members", "published_rank", "rank")
     return schema.CELLS.validate(table.astype(dict.fromkeys(counts, "Int64")))
+
+
+def _unprinted(study: Study) -> list[published.Printed]:
+    return [
+        published.Printed(table.name, row, column, "")
+        for table in study.tables
+        for row in table.rows
+        for column in table.columns
+        if not table.printed
+    ]

@@ -7,7 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
+
+from segtrail.config import load_run
+from segtrail.files import read_json
+from segtrail.layout import Layout
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "workflow", "config", "environment.yml")  # environment.yml: the rules name it
@@ -43,6 +49,19 @@ class Clone:
         counts = {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
         counts.pop("total")
         return counts
+
+    @property
+    def layout(self) -> Layout:
+        """That of the run `smoke`, as it was started last."""
+        started = read_json(self.folder / "results/smoke/controller.json")
+        return Layout(load_run(started["config"], self.folder / "config"), self.folder / "results")
+
+
+def change_one_voxel(scan: Path) -> None:
+    image = nibabel.load(scan)
+    values = np.asarray(image.dataobj).copy()
+    values[tuple(length // 2 for length in values.shape)] += 50
+    nibabel.save(nibabel.Nifti1Image(values, image.affine, image.header), scan)
 
 
 def new_clone(folder: Path) -> Clone:
@@ -85,6 +104,12 @@ def finished_jungo(tmp_path_factory) -> Clone:
     clone = new_clone(tmp_path_factory.mktemp("jungo") / "clone")
     clone.snakemake(*JUNGO)
     return clone
+
+
+@pytest.fixture
+def jungo(finished_jungo, tmp_path) -> Clone:
+    """A finished run of jungo2019, for a test to change."""
+    return Clone(shutil.copytree(finished_jungo.folder, tmp_path / "clone"))
 
 
 @pytest.fixture

@@ -1,41 +1,36 @@
 """The workflow itself, by running it: every rule of every study once, small, on phantoms."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import nibabel
-import numpy as np
 import pandas as pd
 import pytest
 
-from segtrail.config import named_run, read_yaml
 from segtrail.files import sha256_of_file
-from segtrail.layout import Layout
 from segtrail.runs.status import status
 from segtrail.trail import Trails
 
-from .conftest import HEART, ROOT, SMOKE, Clone, new_clone
+from .conftest import HEART, ROOT, SMOKE, Clone, change_one_voxel, new_clone
 
 # One worker makes each fixture once.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke")]
 
 
 def test_every_published_value_has_a_cell_computed_or_with_a_reason(finished):
-    results = finished.folder / "results" / "smoke"
-    for study in read_yaml(ROOT / "config" / "config.yaml")["studies"]:
-        wanted = pd.read_csv(ROOT / "config" / "published" / f"{study}.csv")
-        cells = pd.read_csv(results / study / "cells.csv")
-        keys = ["table", "row", "column"]
-        assert cells[keys].equals(wanted[keys])
-        assert (cells["reproduced"].notna() | cells["reason"].notna()).all()
-        assert set(cells["verdict"]) <= {"phantom, not comparable", "not computed"}
-        computed = cells[cells["reproduced"].notna()]
-        assert len(computed) > 0.9 * len(cells)
-        assert (computed["n"] > 0).all()
+    wanted = pd.read_csv(ROOT / "config" / "published" / "mehrtash2020.csv")
+    cells = pd.read_csv(finished.folder / "results" / "smoke" / "mehrtash2020" / "cells.csv")
+    keys = ["table", "row", "column"]
+    assert cells[keys].equals(wanted[keys])
+    assert (cells["reproduced"].notna() | cells["reason"].notna()).all()
+    assert set(cells["verdict"]) <= {"phantom, not comparable", "not computed"}
+    computed = cells[cells["reproduced"].notna()]
+    assert len(computed) > 0.9 * len(cells)
+    assert (computed["n"] > 0).all()
 
 
 def test_every_figure_table_and_page_is_there_and_marked_as_phantom(finished):
@@ -61,8 +56,7 @@ def test_a_second_run_has_nothing_to_do_and_touching_a_scan_changes_nothing(fini
 
 
 def test_status_finds_a_finished_run_done(finished):
-    layout = Layout(named_run("smoke", None, finished.folder / "config"), finished.folder / "results")
-    assert {job.state for job in status(layout).jobs} == {"done"}
+    assert {job.state for job in status(finished.layout).jobs} == {"done"}
 
 
 def test_no_posterior_is_left_behind(finished):
@@ -73,13 +67,6 @@ def scans_of(clone: Clone, part: str) -> list[Path]:
     split = pd.read_json(clone.folder / "results/smoke/mehrtash2020/heart/split.json", typ="series")
     root = clone.folder / "results/smoke/data/acdc/phantom"
     return [next(root.rglob(f"{subject.split('_')[0]}_frame01.nii.gz")) for _, subject in split[part]]
-
-
-def change_one_voxel(scan: Path) -> None:
-    image = nibabel.load(scan)
-    values = np.asarray(image.dataobj).copy()
-    values[tuple(length // 2 for length in values.shape)] += 50
-    nibabel.save(nibabel.Nifti1Image(values, image.affine, image.header), scan)
 
 
 def chains(clone: Clone) -> dict[tuple[str, str, str], tuple[str | None, set[str]]]:
@@ -193,7 +180,7 @@ def test_make_draws_the_figures_of_a_study(heart):
     for words in ((), ("STUDY=mehrtash",)):
         refused = make(*words)
         assert refused.returncode != 0
-        assert "STUDY=… needs one of: mehrtash2020" in refused.stderr
+        assert re.search(r"STUDY=… needs one of: .*\bmehrtash2020\b", refused.stderr)
     figures = heart.folder / "results/smoke/mehrtash2020/figures"
     (figures / "figure_2.svg").unlink()
     times = {path.name: path.stat().st_mtime_ns for path in figures.iterdir()}

@@ -120,8 +120,8 @@ HIGHER_IS_BETTER = frozenset(
 
 
 def limits(measure: str, classes: int | None) -> tuple[float, float]:
-    """The range of a measure. Entropies reach ln K."""
-    low, high = RANGES[measure]
+    """The range of a measure, at whichever part's threshold. Entropies reach ln K."""
+    low, high = RANGES[measure.removesuffix("_val")]
     if high is None:
         return low, log(classes) if classes else inf
     return low, high

@@ -203,11 +203,11 @@ class Example(Strict):
 
 
 class SubjectReliability(Drawn):
-    """Reliability of the foreground's probability: a row for each cohort, one column for the whole data set and
-    one for each example, a curve for each predictor.
+    """Reliability of the foreground's probability: a row for each cohort, one column for the whole data set
+    and one for each example, a curve for each predictor.
 
-    An example that is not named is found by rule: the subject whose signed calibration error, averaged over the
-    predictors, is highest (underconfident), lowest (overconfident) or nearest to 0 (calibrated).
+    An example that is not named is found by rule: the subject whose signed calibration error, averaged over
+    the predictors, is highest (underconfident), lowest (overconfident) or nearest to 0 (calibrated).
     """
 
     kind: Literal["subject_reliability"]

@@ -7,8 +7,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, model_valid
 from .base import Strict
 from .cohort import Part
 
-# From ece_fg on: measures of errors (key measures.errors). u_e and the five after it are taken at the threshold
-# of the best mean on the part itself, those with _val at that of the best on the validation part.
+# From ece_fg on: measures of errors (key measures.errors). u_e and the five after it are taken at the
+# threshold of the best mean on the part itself, those with _val at that of the best on the validation part.
 Measure = Literal[
     "nll",
     "brier_sum",

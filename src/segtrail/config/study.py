@@ -175,12 +175,14 @@ class Study(Strict):
             if other is not None and (other not in self.models or self.models[other].auxiliary):
                 known = sorted(one for one, content in self.models.items() if not content.auxiliary)
                 raise ValueError(f"{where}.{key} {other!r} is not one of {known}")
-        members = self.model(cohort, model.auxiliary.model).members
-        if model.members > members:
+        base = self.model(cohort, model.auxiliary.model)
+        if model.members > base.members:
             raise ValueError(
-                f"{where}: {model.members} members, but {model.auxiliary.model} has {members}, and member m "
-                "learns the errors of member m"
+                f"{where}: {model.members} members, but {model.auxiliary.model} has {base.members}, and "
+                "member m learns the errors of member m"
             )
+        if model.dims != base.dims:
+            raise ValueError(f"{where}: dims {model.dims}, but {model.auxiliary.model} has {base.dims}")
         if model.auxiliary.folds is not None:
             folds = self.model(cohort, model.auxiliary.folds)
             if folds.folds is None or folds.folds.held_out != "validation" or folds.members != folds.folds.k:

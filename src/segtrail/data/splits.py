@@ -78,7 +78,7 @@ def drawn(by_dataset: Mapping[str, Sequence[SubjectLike]], rule: Split) -> Parts
     else:
         parts = _by_list(patients, rule)
     parts = {name: parts[name] for name in PART_NAMES if name in parts}
-    check_leaks(parts, by_dataset)
+    check_leaks(parts, by_dataset, rule.list)
     return parts
 
 
@@ -124,22 +124,32 @@ def member_folds(
     return [sorted(fold) for fold in held_out]
 
 
-def check_leaks(parts: Mapping[str, Iterable[Key]], by_dataset: Mapping[str, Sequence[SubjectLike]]) -> None:
-    """Raises ConfigError if a patient is in two parts, or a subject is listed twice or unknown."""
+def check_leaks(
+    parts: Mapping[str, Iterable[Key]],
+    by_dataset: Mapping[str, Sequence[SubjectLike]],
+    file: Path | None = None,
+) -> None:
+    """Raises ConfigError if a patient is in two parts, or a subject is listed twice or unknown.
+
+    `file`: the list that the parts are from, to be named.
+    """
     patient_of = {(d, s.id): (d, s.patient) for d, subjects in by_dataset.items() for s in subjects}
     part_of: dict[Key, str] = {}
     seen: set[Key] = set()
     for part, keys in parts.items():
         for key in keys:
             if key not in patient_of:
-                raise ConfigError(f"split: {part} lists {'/'.join(key)}, which is not in the data set")
+                raise ConfigError(
+                    f"split: {part} lists {'/'.join(key)}, which is not in the data set", file=file
+                )
             if key in seen:
-                raise ConfigError(f"split: {'/'.join(key)} is listed twice")
+                raise ConfigError(f"split: {'/'.join(key)} is listed twice", file=file)
             seen.add(key)
             first = part_of.setdefault(patient_of[key], part)
             if first != part:
                 raise ConfigError(
                     f"split: patient {'/'.join(patient_of[key])} is in {first} and in {part}",
+                    file=file,
                     expected="every image of a patient in one part",
                 )
 

@@ -108,7 +108,7 @@ class ErrorCounts:
     def recall(self) -> float:
         """TP / (TP + FN) of the segmentation, in [0, 1]; NaN where the reference is empty.
 
-        Source: as `precision`.
+        Source: Jungo 2019, §3, speaks of it without an equation.
         """
         tp, _, _, fn = self.voxels
         return float(_ratio(tp, tp + fn))

@@ -117,7 +117,7 @@ def writing(
             uncertainty = stack.enter_context(file)
         yield Arrays(probabilities, uncertainty)
         if uncertainty is not None:
-            ranges = [_range(one, subject, path) for one in uncertainty]
+            ranges = [_range(one, subject, index) for index, one in enumerate(uncertainty)]
     description = {
         "kind": "probabilities",
         "dtype": "float16",
@@ -144,15 +144,14 @@ def _array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Iterator[NDA
         del array
 
 
-def _range(uncertainty: NDArray[np.float32], subject: str, path: Path) -> list[float]:
+def _range(uncertainty: NDArray[np.float32], subject: str, member: int) -> list[float]:
     low, high = float(uncertainty.min()), float(uncertainty.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ArtifactError(
-            f"uncertainty from {low} to {high}",
+            f"an uncertainty from {low} to {high} by member {member:03d}",
             subject=subject,
-            file=uncertainty_path(path),
             expected="finite numbers",
-            remedy="look at the member's history; where it overflows, set aleatoric.sigma to softplus",
+            remedy="look at the member's history; where σ overflows, set aleatoric.sigma to softplus",
         )
     return [low, high]
 

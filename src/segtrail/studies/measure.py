@@ -127,7 +127,10 @@ def measure_subject(
     predictors that are rescaled. Nothing is measured in the region box without a `box`.
     """
     draws = [
-        draw for name, predictor in predictors.items() for draw in draws_of(name, predictor, members, seed)
+        draw
+        for name, predictor in predictors.items()
+        for draw in draws_of(name, predictor, members, seed)
+        if draw.in_rows or keep_maps
     ]
     maps: dict[Draw, list[NDArray[np.float16]]] = {d: [] for d in draws if d.keep_map and keep_maps}
 

@@ -34,6 +34,7 @@ KINDS = (
     "scans",
     "data",
 )
+LEARNT = ("members", "predictions")  # trainings may be made from these, which are made from trainings
 # Which of a job's outputs lead to a number: not what figures show alone.
 OUTPUTS = {
     "cells": re.compile(r"/(cells|unprinted)\.csv$"),
@@ -88,20 +89,24 @@ class Step:
 
 
 def in_order(steps: Mapping[str, Step]) -> list[Step]:
-    """Each step before those that it was made from; of several that may come next the first by KINDS."""
-    above = dict.fromkeys(steps, 0)
+    """By KINDS; of trainings, and of what they learn from, each before what it was made from."""
+    depths = dict.fromkeys(steps, 0)
+
+    def sink(step: Step, depth: int) -> None:
+        depths[step.id] = max(depths[step.id], depth)
+        for name in step.after:
+            if name in steps and steps[name].kind in LEARNT:
+                sink(steps[name], depth + 1)
+
     for step in steps.values():
-        for name in set(step.after) & steps.keys():
-            above[name] += 1
-    ordered: list[Step] = []
-    while above:
-        ready = [steps[name] for name, count in above.items() if count == 0]
-        step = min(ready, key=lambda one: KINDS.index(one.kind))
-        ordered.append(step)
-        del above[step.id]
-        for name in set(step.after) & above.keys():
-            above[name] -= 1
-    return ordered
+        if step.kind in LEARNT:
+            sink(step, 0)
+
+    def place(step: Step) -> tuple[int, int]:
+        kind = LEARNT[0] if step.kind in LEARNT else step.kind
+        return KINDS.index(kind), depths[step.id]
+
+    return sorted(steps.values(), key=place)
 
 
 def wildcards(step: str, job: str) -> dict[str, str] | None:

@@ -100,7 +100,8 @@ def by_margin(margin: Tolerance, either_way: bool) -> Callable[[Result, Page], I
         effect = page.value(a) - page.value(b)
         reach = margin.absolute or abs(page.value(b)) * (margin.relative or 0.0)
         room = reach - (abs(effect) if either_way else -result.sign * effect)
-        if abs(room) <= page.slack(a) + page.slack(b) + TOLERANCE:
+        # Two numbers that print alike differ by less than a unit of their last digit.
+        if abs(room) < page.slack(a) + page.slack(b) - TOLERANCE:
             return effect, EQUAL, "the printed digits do not tell whether they differ by the margin"
         return effect, AS_CLAIMED if room > 0 else OPPOSITE, ""
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ... import config
 from ...errors import ConfigError
 from ...files import atomic
-from . import confidence, curves, method_maps, scatter, shift, sizes
+from . import confidence, curves, error_detection, method_maps, scatter, shift, sizes, subject_reliability
 from .common import mark_phantom
 from .source import Source
 
@@ -25,6 +25,8 @@ PAINTERS: dict[str, Callable[[Any, Source], Figure]] = {
     "shift_examples": shift.paint,
     "size_maps": sizes.paint,
     "confidence_examples": confidence.paint,
+    "subject_reliability": subject_reliability.paint,
+    "error_detection": error_detection.paint,
 }
 
 
@@ -37,11 +39,11 @@ def draw(
 ) -> None:
     """Draws one figure of a study as `<study_dir>/figures/<name>.svg` and `.png`.
 
-    `study_dir` is `results/<run>/<study>`, with `measures.parquet` and `reliability.parquet`; of each
-    cohort's `maps/` and `arrays/` in `results/<run>/scratch/<study>` only `chunks` (cohort → names) are read
-    if they are given. The same inputs give the same bytes. A panel that this run has no data for says so and
-    why. Raises ConfigError if the study has no figure `name`, ArtifactError if an input that the run should
-    have made is missing or damaged.
+    `study_dir` is `results/<run>/<study>`, with `measures.parquet`, `reliability.parquet` and, for a study
+    that counts errors, `errors.parquet`; of each cohort's `maps/` and `arrays/` in
+    `results/<run>/scratch/<study>` only `chunks` (cohort → names) are read if they are given. The same inputs
+    give the same bytes. A panel that this run has no data for says so and why. Raises ConfigError if the
+    study has no figure `name`, ArtifactError if an input that the run should have made is missing or damaged.
     """
     figures = run.studies[study_id].figures
     if name not in figures:

@@ -1,8 +1,9 @@
 """What the kinds of figure share: scans, overlays, contours, histograms, notes, the phantom mark."""
 
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -25,6 +26,8 @@ TWO_COLUMNS = 7.16  # in
 OPACITY = 0.6
 MARGIN_MM = 15.0
 HISTOGRAM_BINS = 20
+PREDICTOR_MARKERS = "os^Dv*PX"
+LINE_STYLES: list[Any] = ["-", (0, (2.5, 1.2)), (0, (1, 1))]
 WARNING = "#b3261e"
 HALO: list[AbstractPathEffect] = [withStroke(linewidth=1.4, foreground="black")]
 
@@ -190,6 +193,31 @@ def say_not_computed(ax: Axes, reason: str) -> None:
     width = ax.get_position().width * ax.figure.get_figure(root=True).get_figwidth()
     text = textwrap.fill(f"not computed: {reason}", max(14, int(width / 0.062)))
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=5.5, color="#444444")
+
+
+def predictor_lines(study: config.Study, predictors: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Predictor → how its curve is drawn: the colour tells the model, dashes a further predictor of the same
+    one, the marker the predictor."""
+    models = list(dict.fromkeys(study.predictors[name].model for name in predictors))
+    drawn: dict[str, dict[str, Any]] = {}
+    for name, marker in zip(predictors, cycle(PREDICTOR_MARKERS)):
+        model = study.predictors[name].model
+        before = sum(study.predictors[other].model == model for other in drawn)
+        drawn[name] = {
+            "color": f"C{models.index(model)}",
+            "linestyle": LINE_STYLES[before % len(LINE_STYLES)],
+            "marker": marker,
+            "label": study.predictors[name].title,
+        }
+    return drawn
+
+
+def legend_row(ax: Axes, axes: Iterable[Axes]) -> None:
+    """The curves' names in an empty panel of their own, which the phantom mark cannot cover."""
+    ax.axis("off")
+    drawn = (other.get_legend_handles_labels() for other in axes)
+    if handles := next((found for found in drawn if found[0]), None):
+        ax.legend(*handles, loc="center", ncols=4, handlelength=3.2, columnspacing=2.5)
 
 
 def notes(figure: Figure, lines: Iterable[str]) -> None:

@@ -64,11 +64,17 @@ class Source:
 
     @cached_property
     def cases(self) -> Cases:
-        return Cases.of(self.run, self.study_id, self.measures)
+        if self.study.measures.errors is None:
+            return Cases.of(self.run, self.study_id, self.measures)
+        return Cases.of(self.run, self.study_id, self.measures, self.errors, self.reliability)
 
     @cached_property
     def reliability(self) -> pd.DataFrame:
         return pd.read_parquet(self.study_dir / "reliability.parquet")
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        return pd.read_parquet(self.study_dir / "errors.parquet")
 
     def cohort(self, name: str) -> config.Cohort:
         """NotComputedError with the run's reason if the cohort is not part of the run."""
@@ -115,11 +121,15 @@ class Source:
         if ranked.empty:
             raise NotComputedError(f"{pick.measure} is undefined for every {pick.part} case of {cohort}")
         position = {"lowest": 0, "median": (len(ranked) - 1) // 2, "highest": len(ranked) - 1}[pick.rank]
-        dataset, subject = ranked.index[position]
+        rule = self._rule(cohort, pick, segments, len(ranked))
+        return self.case(cohort, pick.part, ranked.index[position], rule)
+
+    def case(self, cohort: str, part: str, of: tuple[str, str], rule: str) -> Case:
+        """A case by its data set and subject, and why it is shown."""
+        dataset, subject = of
         here = self.measures
         here = here[(here["cohort"] == cohort) & (here["dataset"] == dataset) & (here["subject"] == subject)]
-        rule = self._rule(cohort, pick, segments, len(ranked))
-        return Case(cohort, pick.part, dataset, subject, here["site"].iloc[0], rule)
+        return Case(cohort, part, dataset, subject, here["site"].iloc[0], rule)
 
     def _rule(self, cohort: str, pick: Pick, segments: Sequence[int], n: int) -> str:
         """The rule in words, for the line below the figure."""
@@ -147,7 +157,7 @@ class Source:
         return float(rows["value"].iloc[0])
 
     def bins(self, case: Case, predictor: str, size: int) -> pd.DataFrame:
-        """The reliability bins of the whole volume of one case, first member or draw."""
+        """The bins of the largest probability in the whole volume of one case, first member or draw."""
         table = self.reliability
         chosen = table[
             (table["cohort"] == case.cohort)
@@ -158,6 +168,7 @@ class Source:
             & (table["size"] == size)
             & (table["draw"] == 0)
             & (table["region"] == "volume")
+            & (table["of"] == "confidence")
         ]
         if chosen.empty:
             raise NotComputedError(f"no reliability counts of {predictor} at M={size}")
