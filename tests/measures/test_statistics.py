@@ -14,6 +14,7 @@ from segtrail.measures.statistics import (
     logit_dice,
     paired_bootstrap,
     pearson,
+    spearman,
 )
 
 NAN = float("nan")
@@ -136,3 +137,31 @@ def test_pearson_of_degenerate_pairs_is_nan(x, y, n):
     assert np.isnan([got.r, got.p, got.lo, got.hi]).all()
     with pytest.raises(ValueError, match="lengths"):
         pearson([1.0], [1.0, 2.0])
+
+
+def test_spearman_is_pearson_of_the_ranks_and_leaves_undefined_pairs_out():
+    x = rng().normal(size=40)
+    y = np.round(np.exp(x) + rng().normal(size=40)[::-1])  # with ties
+    got = spearman(x, y)
+    assert got.r == pytest.approx(np.corrcoef(stats.rankdata(x), stats.rankdata(y))[0, 1])
+    assert got.p == pytest.approx(2 * stats.t.sf(abs(got.r) * np.sqrt(38 / (1 - got.r**2)), 38))
+    half = 1.959964 * np.sqrt((1 + got.r**2 / 2) / 37)
+    assert (got.lo, got.hi) == pytest.approx(
+        (np.tanh(np.arctanh(got.r) - half), np.tanh(np.arctanh(got.r) + half))
+    )
+    assert spearman([*x, NAN, 1.0], [*y, 1.0, NAN]) == got
+    # At the end of its interval a correlation would be just significant.
+    assert spearman(x, y, against=got.hi).p == pytest.approx(0.05, abs=1e-6)
+    assert spearman(x, y, against=got.lo).p == pytest.approx(0.05, abs=1e-6)
+    assert spearman(x, y, against=got.r).p == pytest.approx(1)
+
+
+def test_spearman_of_degenerate_pairs_is_nan():
+    for x, y in (([], []), ([1.0, 2.0], [1.0, 2.0]), ([1.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0])):
+        assert np.isnan([value for value in spearman(x, y) if value != len(x)]).all()
+    perfect = spearman(np.arange(9.0), np.arange(9.0) ** 3, against=0.5)
+    assert (perfect.r, perfect.lo, perfect.hi, perfect.p) == (1, 1, 1, 0)
+    with pytest.raises(ValueError, match="lengths"):
+        spearman([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="against"):
+        spearman([1.0], [1.0], against=1.0)

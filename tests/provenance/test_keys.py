@@ -103,6 +103,14 @@ def test_where_a_phantom_is_not_drawn_the_key_is_not_known_unless_a_receipt_tell
     assert known == set(finished.of("phantom", "split"))
 
 
+def test_a_receipt_tells_nothing_of_a_phantom_of_other_subjects(finished):
+    more = finished.again(datasets={"acdc": {"phantoms": {"smoke": {"sites": {"": 9}}}}})
+    keys = Keys(more.layout)
+    assert keys.made_from("index_acdc")["data"] is None
+    assert keys.key("index_acdc") is None
+    assert keys.key("phantom_acdc") is not None
+
+
 def test_a_key_file_is_what_the_key_is_the_hash_of(finished):
     receipt = receipts.read(finished.tree, f"{STUDY}/cells")
     assert read_json(receipts.key_path(finished.tree, f"{STUDY}/cells")) == receipt["made_from"]

@@ -173,7 +173,8 @@ def test_an_error_network_takes_the_passes_of_the_segmentation_network_too():
     assert 2 * base["GFLOP 2D"] < aux["GFLOP 2D"] < 2.01 * base["GFLOP 2D"]
     base, feat = (jungo("train", model=name, member="000") for name in ("baseline", "aux_feat"))
     # One pass on each picture to read, none to learn; what it adds itself is small.
-    assert feat["GFLOP 2D"] == pytest.approx(base["GFLOP 2D"] * 2150 / (3 * 2000 + 150), rel=0.03)
+    passes = base["GFLOP 2D"] * 2150 / (3 * 2000 + 150)
+    assert passes < feat["GFLOP 2D"] < 1.05 * passes
 
 
 def test_a_member_is_trained_on_what_its_fold_leaves():

@@ -1,10 +1,11 @@
-"""A study's results, invented: the four tables that jobs would have written, without a scan or a network.
+"""A study's results, invented: the tables that jobs would have written, without a scan or a network.
 
     study(patch)                     the Mehrtash 2020 study of config/, shrunk to a few members and draws
     run(study, phantom, absent)      a config.Run around it
     measures(study, count, seed)     the rows of measures.parquet
     reliability(study, count, seed), members(study, seed), subjects(study, count)
-    write(folder, study, count, seed)     and errors(), all as parquet in `folder`, a run's results/<run>/<study>/
+    errors()                         without a row: the study counts none
+    write(folder, study, count, seed)     all five as parquet in `folder`, a run's results/<run>/<study>/
 
 `count` is the number of test subjects of each cohort (and of each shift part). Ensembles are better than
 single models, Dice loss segments better and is calibrated worse, segments with low Dice have high entropy,
@@ -283,7 +284,6 @@ def reliability(study: config.Study, count: int = 10, seed: int = 0) -> pd.DataF
 
 
 def errors() -> pd.DataFrame:
-    """Of a study that counts none."""
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in ERRORS.items()})
 
 

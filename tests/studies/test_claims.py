@@ -367,6 +367,8 @@ def test_all_claims_of_the_study_are_tested_and_written_alike_twice(tmp_path):
             synthetic.run(study),
             synthetic.NAME,
             measures=folder / "measures.parquet",
+            reliability=folder / "reliability.parquet",
+            errors=folder / "errors.parquet",
             published=synthetic.CONFIG / "published" / f"{synthetic.NAME}.csv",
             out=folder / "claims.csv",
         )

@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 import synthetic
+import synthetic_jungo
 
 from segtrail.runs.jobs import TABLE_FORMATS
-from segtrail.studies import cells, published, tables
+from segtrail.studies import cells, published, schema, tables
 
 STUDY = synthetic.study()
 RUN = synthetic.run(STUDY)
@@ -122,6 +123,104 @@ def test_phantoms_are_marked_in_every_format(computed, tmp_path):
     assert markdown.startswith("# PHANTOM DATA, NOT A REPRODUCTION. Table II.")
     assert r"\caption{PHANTOM DATA, NOT A REPRODUCTION. Table II." in latex
     assert "<h1>PHANTOM DATA, NOT A REPRODUCTION. Table II." in html
+
+
+# --- ranked tables, and those whose numbers are not in print ---------------------------------------------
+
+JUNGO = synthetic_jungo.study()
+JUNGO_TABLES = {table.slug: table for table in JUNGO.tables}
+
+
+@pytest.fixture(scope="module")
+def jungo(tmp_path_factory) -> Path:
+    """The folder of a sensitivity run's tables, with cells.csv and unprinted.csv."""
+    folder = tmp_path_factory.mktemp("jungo")
+    run = synthetic_jungo.run(JUNGO, sensitivity="equal_epochs")
+    synthetic_jungo.write(folder, JUNGO, 4)
+    names = ("measures", "reliability", "errors", "members", "subjects")
+    cells.write_cells(
+        run,
+        synthetic_jungo.NAME,
+        **{name: folder / f"{name}.parquet" for name in names},
+        published=synthetic.CONFIG / "published" / "jungo2019.csv",
+        out=folder / "cells.csv",
+        unprinted=folder / "unprinted.csv",
+    )
+    outputs = [folder / f"{slug}.{suffix}" for slug in JUNGO_TABLES for suffix in TABLE_FORMATS]
+    files = {"cells": folder / "cells.csv", "unprinted": folder / "unprinted.csv"}
+    tables.write_tables(run, synthetic_jungo.NAME, **files, outputs=outputs)
+    return folder
+
+
+def grid_of(folder: Path, slug: str) -> pd.DataFrame:
+    table = pd.read_csv(folder / f"{slug}.csv", dtype=str, keep_default_na=False)
+    return table.set_index(["row", "line"])
+
+
+def test_ranks_stand_behind_the_numbers_with_their_sums_in_a_last_column(jungo):
+    grid = grid_of(jungo, "table_1")
+    found = schema.read_csv(jungo / "cells.csv", schema.CELLS).set_index(["table", "row", "column"])
+    assert grid.loc[("baseline+MC", "published"), "BraTS ECE%"] == "0.9 r1"
+    cell = found.loc["Table 1", "baseline+MC", "BraTS ECE%"]
+    ours = f"{cell.reproduced:.3f} ({cell.lo:.3f}–{cell.hi:.3f}) r{cell['rank']}"
+    assert grid.loc[("baseline+MC", "reproduced"), "BraTS ECE%"] == ours, "digits as the study says"
+    assert list(grid.columns)[-1] == "rank sum"
+    # As far as anyone has added them up.
+    printed = {"ensemble": "15", "auxiliary segm.": "21", "auxiliary feat.": "22", "baseline+MC": "25"}
+    printed |= {"baseline": "26", "center+MC": "38", "center": "41", "aleatoric": "43"}
+    assert grid["rank sum"].xs("published", level="line").to_dict() == printed
+    for row in printed:
+        total = found.loc["Table 1"].xs(row, level="row")["rank"].sum()
+        assert grid.loc[(row, "reproduced"), "rank sum"] == str(total)
+        assert grid.loc[(row, "cases"), "rank sum"] == ""
+
+
+def test_a_sum_of_ranks_is_over_the_columns_where_every_row_has_one():
+    rows = [("a", "x", 1, 1), ("b", "x", 2, 2), ("a", "y", 1, None), ("b", "y", 2, 1)]
+    found = pd.DataFrame(rows, columns=["row", "column", "published_rank", "rank"]).assign(table="T")
+    found = found.astype({"published_rank": "Int64", "rank": "Int64"})
+    table = JUNGO_TABLES["table_1"].model_copy(update={"name": "T"})
+    assert tables.rank_sums(table, found) == {
+        ("a", "published"): "2",
+        ("b", "published"): "4",
+        ("a", "reproduced"): "1 (1 of 2 columns)",
+        ("b", "reproduced"): "2 (1 of 2 columns)",
+    }
+    none = found.assign(rank=pd.array([pd.NA] * 4, dtype="Int64"))
+    assert tables.rank_sums(table, none)["a", "reproduced"] == "—"
+    assert tables.rank_sums(table.model_copy(update={"ranked": False}), found) == {}
+
+
+def test_a_table_that_is_not_in_print_has_our_numbers_alone(jungo):
+    grid = grid_of(jungo, "table_S1")
+    found = schema.read_csv(jungo / "unprinted.csv", schema.CELLS).set_index(["row", "column"])
+    assert list(dict.fromkeys(grid.index.get_level_values("line"))) == ["reproduced", "cases"]
+    assert len(grid) == 8 * 2
+    cell = found.loc["center", "ISIC data set ECE%"]
+    ours = f"{cell.reproduced:.3f} [{cell.boot_lo:.3f}–{cell.boot_hi:.3f}]"
+    assert grid.loc[("center", "reproduced"), "ISIC data set ECE%"] == ours
+    text = (jungo / "table_S1.md").read_text(encoding="utf-8")
+    assert "not at hand" in text
+    assert "verdict:" not in text
+
+
+def test_shares_are_in_per_cent_with_the_digits_of_print(jungo):
+    grid = grid_of(jungo, "text")
+    assert grid.loc[("-", "published"), "BraTS underconfident %"] == "28"
+    ours = grid.loc[("-", "reproduced"), "BraTS underconfident %"]
+    assert re.fullmatch(r"\d+ \[\d+–\d+\]", ours)
+
+
+@pytest.mark.parametrize("slug", JUNGO_TABLES)
+def test_new_tables_are_well_formed_and_name_their_sensitivity_run(jungo, slug):
+    latex = (jungo / f"{slug}.tex").read_text(encoding="utf-8")
+    rows = [line for line in latex.splitlines() if line.endswith(r" \\")]
+    assert latex.isascii()
+    assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1
+    page = (jungo / f"{slug}.html").read_text(encoding="utf-8")
+    ElementTree.fromstring(page[page.index("<table") : page.index("</table>") + len("</table>")])
+    assert "(sensitivity run equal_epochs)</h1>" in page
+    assert len({line.count(",") >= 3 for line in (jungo / f"{slug}.csv").read_text().splitlines()}) == 1
 
 
 def test_html_is_what_the_csv_holds(folder):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import trees
-from trees import NAME, ROOT
+from trees import JUNGO, NAME, ROOT
 from typer.testing import CliRunner
 
 from segtrail.cli import app
@@ -30,6 +30,31 @@ def trail(monkeypatch, results):
         return CliRunner().invoke(app, ["trail", *arguments, "--results", str(results)])
 
     return run
+
+
+def test_it_tells_what_an_uncertainty_is_and_who_learnt_from_whom(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    layout = trees.smoke(tmp_path, studies=[JUNGO])
+    trees.finish(layout)
+    place = (JUNGO, "Table 1", "auxiliary segm.", "ISIC U-E")
+    done = CliRunner().invoke(app, ["trail", *place, "--run", "smoke", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert len(done.output.splitlines()) < 130
+    words = " ".join(done.output.split())
+    first = layout.held_out(JUNGO, "isic", "cv")[0]
+    for text in (
+        "2 (FPU + FNU) / (FP + FN + TPU + FPU + TNU + FNU)",
+        "The threshold with the highest mean over subjects",
+        "A network that learns where the segmentation of another model is wrong",
+        "uncertainty rescaled over the subject",
+        "2 in its column, in the paper 1",
+        "Measures of aux_segm on the val part of isic",
+        "Members of baseline, trained on isic",
+        "Segmentations by the members of cv of the folds of isic that each has not seen",
+        f"member 000 held out {len(first)} subjects: {'/'.join(first[0])}",
+    ):
+        assert text in words, text
+    assert words.index("Members of aux_segm") < words.index("Segmentations by") < words.index("Members of cv")
 
 
 def test_it_prints_the_number_the_printed_one_and_the_chain_to_the_files(trail, results):

@@ -456,7 +456,7 @@ def test_a_number_that_is_not_in_print_has_its_trail_too(learnt):
     ("cohort", "part", "changed"),
     [("brats", "val", 4), ("brats", "train", 4), ("isic", "test", 0)],
 )
-def test_another_scan_changes_the_cells_whose_threshold_it_picks(learnt, tmp_path, cohort, part, changed):
+def test_another_scan_changes_the_digests_of_its_own_cohort_alone(learnt, tmp_path, cohort, part, changed):
     dataset, subject = learnt.split(JUNGO, cohort)[part][0]
     layout = trees.smoke(tmp_path, studies=[JUNGO])
     trees.finish(layout, changed=f"{dataset}/{subject}")

@@ -1,6 +1,6 @@
 """Tables of a study as data, and the measures that tables and claims speak of."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, TypeAdapter, model_validator
 
@@ -34,6 +34,7 @@ Measure = Literal[
     "error_recall_val",
 ]
 Region = Literal["volume", "box", "mask"]
+OF_ERRORS = frozenset(get_args(Measure)[get_args(Measure).index("ece_fg") :])
 
 # These have a value for each segment, in the whole volume; the others one for all classes, in each region.
 PER_SEGMENT = frozenset({"dice", "hd95", "seg_entropy"})

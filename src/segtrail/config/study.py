@@ -10,12 +10,12 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from .base import Strict
-from .claims import Claim, NoBest, RankSums
+from .claims import Claim, Miscalibrated, NoBest, Pooled, RankSums
 from .cohort import Cohort
-from .figure import Figure
+from .figure import ErrorDetectionCurves, Figure, SubjectReliability
 from .model import Model, Predictor
 from .recipe import Step
-from .results import MeanCell, Table
+from .results import OF_ERRORS, MeanCell, PooledCell, ShareCell, Table
 
 
 class ErrorDetection(Strict):
@@ -209,6 +209,21 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
+    def errors_are_counted_where_they_are_shown(self) -> "Study":
+        if self.measures.errors is not None:
+            return self
+        cells = [(f"tables.{table.name}", cell) for table in self.tables for cell in table.cells()]
+        parts = [(f"claims.{claim.id}", part) for claim in self.claims for part in claim.parts]
+        for where, user in [*cells, *parts]:
+            of_errors = isinstance(user, PooledCell | ShareCell | Pooled | Miscalibrated)
+            if of_errors or measures_of(user) & {*OF_ERRORS, "background"}:
+                raise ValueError(f"{where} needs the key measures.errors")
+        for name, figure in self.figures.items():
+            if isinstance(figure, SubjectReliability | ErrorDetectionCurves):
+                raise ValueError(f"figures.{name} needs the key measures.errors")
+        return self
+
+    @model_validator(mode="after")
     def ranked_tables_exist(self) -> "Study":
         """Claims on ranks name a table, its rows and columns."""
         tables = {table.name: table for table in self.tables}
@@ -268,6 +283,12 @@ class Study(Strict):
         }
         patch = {key: value for key, value in patch.items() if key in wanted[values["kind"]]}
         return Predictor.model_validate(merged(values, patch))
+
+
+def measures_of(user: Any) -> set[str]:
+    """The measures that a cell, or a part of a claim, names."""
+    named = {getattr(user, name, None) for name in ("measure", "x", "y", "beside")}
+    return {*named, *getattr(user, "measures", []), *getattr(user, "margins", {})} - {None}
 
 
 def merged(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:

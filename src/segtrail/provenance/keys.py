@@ -58,7 +58,9 @@ class Keys:
                 "after": {before: self.key(before) for before in job.after},
             }
             if made_from["data"] is None and (receipt := receipts.read(self.layout.tree, name)) is not None:
-                made_from["data"] = receipt["made_from"]["data"]
+                data = receipt["made_from"]["data"]
+                # Of the same subjects: a phantom of others is drawn anew.
+                made_from["data"] = data if data.keys() == records_of(self.layout, job).keys() else None
             self._made_from[name] = made_from
         return self._made_from[name]
 

@@ -20,17 +20,19 @@ def page(run: Run, study_id: str, tree: Path) -> str:
     cells = schema.read_csv(folder / "cells.csv", schema.CELLS)
     claims = schema.read_csv(folder / "claims.csv", schema.CLAIMS)
     members = schema.read(folder / "members.parquet", schema.MEMBERS)
-    computed = cells[cells["reproduced"].notna()]
+    others = schema.read_csv(folder / "unprinted.csv", schema.CELLS)
+    computed = {True: cells[cells["reproduced"].notna()], False: others[others["reproduced"].notna()]}
     study = run.studies[study_id]
     parts = [_subjects(schema.read(folder / "subjects.parquet", schema.SUBJECTS))]
     parts.append(_members(members, tree / "benchmarks" / study_id))
     for table in study.tables:
-        here = computed[computed["table"] == table.name]
+        found = computed[table.printed]
+        here = found[found["table"] == table.name]
         if len(here):
-            content = tables.grid(table, computed)
+            content = tables.grid(table, found)
             content = content[content["row"].isin(here["row"])]
             parts.append(f"## {tables.title(run, table)}\n\n{_table(content)}")
-            why = tables.reasons(table, computed)
+            why = tables.reasons(table, found)
             parts.append("\n".join(f"- {reason} ({where})" for reason, where in why.items()))
     parts.append(_claims(claims))
     return "\n\n".join(part for part in parts if part) + "\n"

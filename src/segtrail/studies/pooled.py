@@ -96,10 +96,12 @@ def pooled_interval(pool: Pool, measure: str, count: int, rng: np.random.Generat
 
 
 def limits(pools: list[Pool], percentile: float, weights: Floats | None = None) -> Floats:
-    """τ: the percentile, interpolated linearly, over predictors of the signed error of their pooled bins; of
-    each row of `weights`, or of all subjects alike, shape (1,).
+    """τ: the percentile, interpolated linearly, over predictors of the signed error of their pooled bins.
 
     Source: the public code of Jungo 2019.
+
+    Returns:
+        One of each row of `weights`, or of all subjects alike, shape (1,).
     """
     errors = np.stack([pool.error("signed_ce", weights) for pool in pools])
     return np.asarray(np.percentile(errors, percentile, axis=0))

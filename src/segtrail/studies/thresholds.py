@@ -1,7 +1,7 @@
 """Uncertainty against errors at one threshold: which it is, and each subject's values there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class Thresholds:
 
     groups: dict[tuple[Any, ...], pd.DataFrame]  # by Place
     settings: ErrorDetection
+    known: dict[tuple[Place, str], pd.DataFrame] = field(default_factory=dict, repr=False)
+    """`_means`, each computed once"""
 
     @classmethod
     def of(cls, errors: pd.DataFrame, settings: ErrorDetection) -> "Thresholds":
@@ -55,22 +57,28 @@ class Thresholds:
         return pd.DataFrame(self._means(place, measure)["value"].unstack("threshold"))
 
     def _means(self, place: Place, measure: str) -> pd.DataFrame:
+        if (place, measure) in self.known:
+            return self.known[place, measure]
         rows = self.groups[place]
         compute, names = COUNTS[measure]
         value = pd.Series(compute(*(rows[name].to_numpy() for name in names)), rows.index, dtype=float)
         grouped = rows.assign(value=value).groupby([*SUBJECT, "threshold"], sort=True)["value"]
-        return pd.DataFrame(grouped.agg(value="mean", defined="count", predictions="size"))
+        means = pd.DataFrame(grouped.agg(value="mean", defined="count", predictions="size"))
+        return self.known.setdefault((place, measure), means)
 
     def part(self, part: str, measure: str) -> str:
         """The part that picks the threshold of a measure which is told of `part`."""
         return "val" if measure.endswith(ON_VAL) or self.settings.picked_on == "val" else part
 
     def best(self, place: Place, measure: str) -> float:
-        """The threshold with the highest mean over subjects of the measure that picks it (`PICKED_BY`), on
-        `place`. Undefined subjects are left out of a mean; of equal means the lowest threshold is taken.
-        KeyError for a place without rows.
+        """The threshold with the highest mean over subjects, each method and measure by itself; precision and
+        recall of errors are told at that of u_e. Undefined subjects are left out of a mean; of equal means
+        the lowest threshold is taken.
 
-        Source: the public code of Jungo 2019, for each method and measure by itself.
+        Source: the public code of Jungo 2019.
+
+        Raises:
+            KeyError: a place without rows.
         """
         means = self.curves(place, PICKED_BY[measure.removesuffix(ON_VAL)]).mean()
         # Undefined everywhere: no threshold is better than another.

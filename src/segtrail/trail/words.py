@@ -22,6 +22,7 @@ COUNTED = {
     "underconfident": "cases",
     "overconfident": "cases",
 }
+FEW_NAMES = 3  # of the subjects of a fold
 SHORT = 16  # digits of a hash that are shown where the whole one stands in a list or in --json
 
 
@@ -130,7 +131,8 @@ def lists_of_step(step: Step) -> list[Listing]:
             Listing("members", names, [tuple(_text(one[name]) for name in names) for one in members])
         )
     if folds := held_out(step):
-        found.append(Listing("held out", ("member", "subjects"), folds))
+        rows = [(member, f"{len(fold)} subjects: {_few(fold)}") for member, fold in folds.items()]
+        found.append(Listing("folds", ("member", "held out"), rows))
     if subjects := step.about.get("subjects"):
         files = [
             (f"{one['dataset']}/{one['subject']}", _text(one["excluded"]), file, sha256)
@@ -146,11 +148,15 @@ def lists_of_step(step: Step) -> list[Listing]:
     return found
 
 
-def held_out(step: Step) -> list[tuple[str, str]]:
-    """(member, the subjects that it is trained without, or that it segments unseen), of steps with folds."""
+def held_out(step: Step) -> dict[str, list[str]]:
+    """member → the subjects that it is trained without, or that it segments unseen; of steps with folds."""
     folds = {one["member"]: one["held_out"] for one in step.about.get("members", [])}
     folds |= {f"{number:03d}": fold for number, fold in enumerate(step.about.get("folds", []))}
-    return [(member, " ".join(fold)) for member, fold in folds.items() if fold]
+    return {member: fold for member, fold in folds.items() if fold}
+
+
+def _few(names: list[str]) -> str:
+    return " ".join(names[:FEW_NAMES]) + (" …" if len(names) > FEW_NAMES else "")
 
 
 def flow(value: Any) -> str:

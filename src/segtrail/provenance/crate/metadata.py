@@ -40,10 +40,10 @@ DONE = "http://schema.org/CompletedActionStatus"
 PARAMETERS = {
     "configuration": ("input", (CONFIGURATION,)),
     "report": ("output", ("report.html",)),
-    "cells": ("output", ("cells.csv",)),
+    "cells": ("output", ("cells.csv", "unprinted.csv")),
     "claims": ("output", ("claims.csv",)),
     "audit": ("output", ("audit.csv",)),
-    "measures": ("output", ("measures.parquet", "reliability.parquet")),
+    "measures": ("output", ("measures.parquet", "reliability.parquet", "errors.parquet")),
 }
 AGENT = re.compile(r"\s*(?P<name>[^<>]+?)\s*(<(?P<orcid>https://orcid\.org/[0-9X-]{19})>)?\s*")
 

@@ -392,7 +392,8 @@ def _tested_levels(known: Result, found: Floats, rng: np.random.Generator, trial
         return too_few(known, effect, len(found))
     from scipy import stats  # a second that most jobs can spare
 
-    p = float(stats.friedmanchisquare(*found.T).pvalue)
+    equal = bool((np.ptp(found, axis=1) == 0).all())
+    p = np.nan if equal else float(stats.friedmanchisquare(*found.T).pvalue)
     drawn = np.concatenate(
         [
             np.ptp(weighted_means(found, one), axis=1)
@@ -400,6 +401,6 @@ def _tested_levels(known: Result, found: Floats, rng: np.random.Generator, trial
         ]
     )
     lo, hi = np.percentile(drawn, [2.5, 97.5])
-    reason = "" if np.isfinite(p) else "the predictors are equal in every case"
+    reason = "the predictors are equal in every case" if equal else ""
     p = float(np.maximum(p, smallest_p(len(found))))
     return replace(known, effect=effect, lo=float(lo), hi=float(hi), p=p, n=len(found), reason=reason)
