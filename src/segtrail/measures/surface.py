@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 CELL_VOXELS = 3  # edge of the cells that share one first query
 
@@ -74,6 +73,9 @@ def _directed_percentile(
     One point per cell is queried. By the triangle inequality its distance bounds those of the cell's other
     points from both sides, so that most are known to lie below the percentile without a query.
     """
+    # Here: a study without surface distances measures in half the time without scipy.spatial.
+    from scipy.spatial import KDTree
+
     tree = KDTree(targets, leafsize=64, balanced_tree=False)
 
     def nearest(some: NDArray[np.float64]) -> NDArray[np.float64]:

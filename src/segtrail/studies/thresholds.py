@@ -71,9 +71,10 @@ class Thresholds:
         return "val" if measure.endswith(ON_VAL) or self.settings.picked_on == "val" else part
 
     def best(self, place: Place, measure: str) -> float:
-        """The threshold with the highest mean over subjects, each method and measure by itself; precision and
-        recall of errors are told at that of u_e. Undefined subjects are left out of a mean; of equal means
-        the lowest threshold is taken.
+        """The threshold with the highest mean over subjects, each method and measure by itself: on the part
+        that is told, of measures whose names end in _val on the validation part. Precision and recall of
+        errors are told at that of u_e. Undefined subjects are left out of a mean; of equal means the lowest
+        threshold is taken.
 
         Source: the public code of Jungo 2019.
 

@@ -109,7 +109,8 @@ def formulas(cell: Cell, kinds: Collection[str] = ()) -> list[Formula]:
     found += [formula("measure", name.removesuffix(ON_VAL)) for name in measures]
     if isinstance(cell, MeanCell) and cell.beside is not None:
         measures.append(cell.beside)
-        found.append(formula("beside", cell.beside.removesuffix(ON_VAL)))
+        if (name := cell.beside.removesuffix(ON_VAL)) != cell.measure:
+            found.append(formula("beside", name))
     if any(is_at_threshold(name) for name in measures):
         found.append(formula("threshold", "threshold"))
     if getattr(cell, "region", "volume") in ("box", "mask"):
