@@ -48,7 +48,8 @@ def test_every_printed_number_is_in_its_table_with_ours_below_it(folder, compute
         lines = list(csv.DictReader(io.StringIO((folder / f"{slug}.csv").read_text(encoding="utf-8"))))
         cell = computed[computed["table"] == table.name].iloc[0]
         row = [line for line in lines if line["row"] == cell["row"]]
-        assert [line["line"] for line in row] == ["published", "reproduced", "verdict", "cases"]
+        beside = ["beside"] if computed.loc[computed["table"] == table.name, "beside"].notna().any() else []
+        assert [line["line"] for line in row] == ["published", "reproduced", *beside, "verdict", "cases"]
         column = next(name for name in row[0] if name.split(" (")[0] == cell["column"].split(" (")[0])
         assert row[0][column].startswith(cell["published"])
         digits = published.decimals(cell["published"])
@@ -69,6 +70,14 @@ def test_numbers_have_the_printed_digits_units_and_counts(computed):
     assert grid.loc[("Prostate (L_CE)", "published"), "HD95 II (mm)"] == ""
 
 
+def test_another_definition_stands_beside_ours(computed):
+    place = (computed["table"] == "Table II") & (computed["row"] == "Heart (L_CE)")
+    cell = computed[place & (computed["column"] == "Brier")].iloc[0]
+    grid = tables.grid(TABLES["table_II"], computed).set_index(["row", "line"])
+    assert grid.loc[("Heart (L_CE)", "beside"), "Brier"] == f"{cell['beside']:.2f} (brier_mean)"
+    assert grid.loc[("Heart (L_CE)", "beside"), "NLL"] == ""
+
+
 def test_what_is_not_computed_has_a_dash_and_its_reason(computed):
     missing = computed.copy()
     chosen = missing["row"] == "Heart (L_CE)"
@@ -77,7 +86,7 @@ def test_what_is_not_computed_has_a_dash_and_its_reason(computed):
     missing.loc[chosen, "verdict"] = "not computed"
     missing.loc[chosen, "reason"] = "no data root is set for acdc"
     grid = tables.grid(TABLES["table_II"], missing).set_index(["row", "line"])
-    assert list(grid.loc["Heart (L_CE)"]["NLL"]) == ["0.36 (0.16–1.18)", "—", "not computed", ""]
+    assert list(grid.loc["Heart (L_CE)"]["NLL"]) == ["0.36 (0.16–1.18)", "—", "", "not computed", ""]
     assert tables.reasons(TABLES["table_II"], missing)["no data root is set for acdc"] == "Heart (L_CE)"
 
 
@@ -85,7 +94,7 @@ def test_markdown_is_one_table_of_equal_rows(folder):
     text = (folder / "table_II.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
-    assert len(lines) == 2 + 4 * 18
+    assert len(lines) == 2 + 5 * 18
     assert r"Brain (L\_CE)" in text
     assert "print the same 9 numbers" in text
 

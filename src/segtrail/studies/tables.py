@@ -29,7 +29,7 @@ SHORT = {
 }
 REPRODUCED = (
     "reproduced: mean over cases (2.5th–97.5th percentile over cases), or a value of all cases together "
-    "[95 % by bootstrap over cases]; "
+    "[95 % by bootstrap over cases]; beside: by another definition, which is named; "
 )
 LEGEND = (
     f"published: as printed; {REPRODUCED}verdict: within or outside the published interval, or direction "
@@ -56,16 +56,20 @@ def write_tables(
 
 def grid(table: Table, cells: pd.DataFrame) -> pd.DataFrame:
     """The table as texts: four lines (published, reproduced, verdict, cases) for each printed row, and of a
-    table that is not printed two (reproduced, cases); columns row, line, the printed columns with their
-    units, and of a ranked table the sum of ranks. Cells that the paper leaves empty are empty."""
-    here = {(cell.row, cell.column): cell for cell in cells[cells["table"] == table.name].itertuples()}
+    table that is not printed two (reproduced, cases); a line more (beside) where some cells have another
+    definition beside them. Columns row, line, the printed columns with their units, and of a ranked table the
+    sum of ranks. Cells that the paper leaves empty are empty."""
+    of_table = cells[cells["table"] == table.name]
+    here = {(cell.row, cell.column): cell for cell in of_table.itertuples()}
+    left_out = set() if table.printed else set(OF_PRINT)
+    left_out |= set() if of_table["beside"].notna().any() else {"beside"}
     columns = [name for name in table.columns if any(column == name for _, column in here)]
     sums = rank_sums(table, cells)
     lines: list[dict[str, str]] = []
     for row in table.rows:
         found = {name: here[row, name] for name in columns if (row, name) in here}
         for line, text in LINES.items():
-            if table.printed or line not in OF_PRINT:
+            if line not in left_out:
                 texts = {
                     name: text(cell, ranks.digits(table.cell(row, name), str(cell.published)))
                     for name, cell in found.items()
@@ -119,6 +123,10 @@ def _reproduced(cell, digits: int) -> str:  # type: ignore[no-untyped-def]
     return value if pd.isna(cell.rank) else f"{value} r{cell.rank}"
 
 
+def _beside(cell, digits: int) -> str:  # type: ignore[no-untyped-def]
+    return "" if pd.isna(cell.beside) else f"{cell.beside:.{digits}f} ({cell.beside_measure})"
+
+
 def _verdict(cell, digits: int) -> str:  # type: ignore[no-untyped-def]
     return SHORT[cell.verdict]
 
@@ -139,6 +147,7 @@ def _cases(cell, digits: int) -> str:  # type: ignore[no-untyped-def]
 LINES: dict[str, Callable[..., str]] = {
     "published": _published,
     "reproduced": _reproduced,
+    "beside": _beside,
     "verdict": _verdict,
     "cases": _cases,
 }
