@@ -112,7 +112,7 @@ def test_errors_are_told_of_the_segmentation_member_too():
 
 
 def test_what_is_rescaled_over_a_part_is_measured_once_all_of_the_part_is_sampled():
-    chunk = {"cohorts": {"brats": {"chunk": 1}}}
+    chunk: dict[str, Any] = {"cohorts": {"brats": {"chunk": 1}}}
     samples = {
         part: {f"{BRATS}/sample_aleatoric_{chunk}" for chunk in chunks}
         for part, chunks in {"val": ["val"], "test": ["test_000", "test_001"]}.items()
@@ -124,6 +124,7 @@ def test_what_is_rescaled_over_a_part_is_measured_once_all_of_the_part_is_sample
     assert f"{BRATS}/range_aleatoric_val" in named[f"{BRATS}/measure_aleatoric_val"].after
     # The other uncertainties are rescaled by the subject alone.
     assert not [name for name in named if "/range_aux" in name]
+    chunk["cohorts"]["isic"] = {"measured": ["val", "test"]}
     by_val = jungo(**chunk, predictors={"aleatoric": {"rescale": {"over": "validation"}}})
     assert f"{BRATS}/range_aleatoric_test" not in by_val
     assert f"{BRATS}/range_aleatoric_val" in by_val[f"{BRATS}/measure_aleatoric_test_001"].after
@@ -134,3 +135,4 @@ def test_the_validation_part_is_measured_where_the_cohort_asks_for_it():
     assert f"{BRATS}/measure_baseline_val" in named
     assert "jungo2019/isic/measure_baseline_val" not in named
     assert "jungo2019/isic/measure_baseline_test_000" in named
+    assert "jungo2019/isic/measure_baseline_val" in jungo(cohorts={"isic": {"measured": ["val", "test"]}})

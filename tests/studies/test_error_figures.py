@@ -142,6 +142,27 @@ def test_the_paper_s_subject_is_shown_where_it_is_there(folder: Path) -> None:
     assert "S2: brats18 test" in shown
 
 
+def test_a_kind_of_subject_that_no_one_is_is_said(folder: Path) -> None:
+    here = source(folder)
+    table = here.measures.copy()
+    rows = table["measure"] == "signed_ce"
+    table.loc[rows, "value"] = -table.loc[rows, "value"].abs()
+    here.__dict__["measures"] = table
+    shown = texts(paint("figure_1", here))
+    assert f"not computed: none of {SUBJECTS} test subjects of brats is underconfident" in shown
+    assert "S2: brats18 test" in shown
+    assert "S1: underconfident" in shown
+
+
+def test_a_curve_of_a_single_bin_shows_its_marker(folder: Path) -> None:
+    here = source(folder)
+    table = here.reliability
+    here.__dict__["reliability"] = table[table["bin"] == 4]
+    for ax in panels(paint("figure_1", here)):
+        assert len(ax.lines) == 1 + len(METHODS)
+        assert all(line.get_markevery() is None for line in ax.lines[1:])
+
+
 def test_bins_of_few_voxels_can_be_left_out(folder: Path) -> None:
     here = source(folder)
     spec = STUDY.figures["figure_1"].model_copy(update={"min_count": 1000})

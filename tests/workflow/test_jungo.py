@@ -101,8 +101,7 @@ def test_a_sensitivity_run_is_another_run_and_changes_what_it_says(jungo, name):
             "validation_thresholds": set(),
             "subject_sigma": {
                 f"jungo2019/{cohort}/{step}"
-                for cohort in ("brats", "isic")
-                for chunk in ("val", "test_000")
+                for cohort, chunk in (("brats", "val"), ("brats", "test_000"), ("isic", "test_000"))
                 for step in (f"measure_aleatoric_{chunk}", f"range_aleatoric_{chunk.split('_')[0]}")
             },
         }[name]

@@ -60,7 +60,7 @@ def _curves(ax: Axes, spec: ErrorDetectionCurves, source: Source, cohort: str, l
         low, high = spec.x_limits
         beyond += int((~precision.between(low, high)).sum())
     ax.set_xlim(*spec.x_limits)
-    ax.set_ylim(0, 1)
+    ax.set_ylim(-0.02, 1.02)
     if beyond:
         count = len(spec.predictors) * len(precision)
         lines.append(f"{source.title(cohort)}: {beyond} of {count} points lie beyond the axis.")

@@ -37,9 +37,6 @@ def paint(spec: SubjectReliability, source: Source) -> Figure:
     grid = np.array(
         [[figure.add_subplot(places[1 + row, column]) for column in range(columns)] for row in range(rows)]
     )
-    grid[0, 0].set_title("Data set (D)")
-    for ax, example in zip(grid[0, 1:], spec.examples, strict=True):
-        ax.set_title(f"{example.label}: {TITLES[example.shows]}")
     lines = []
     for row, cohort in zip(grid, spec.cohorts, strict=True):
         row[0].set_ylabel(f"{source.title(cohort)}\nFraction of foreground")
@@ -56,6 +53,10 @@ def paint(spec: SubjectReliability, source: Source) -> Figure:
             shown.append(case_note(example.label, case))
         where = " (voxels inside the mask)" if spec.regions.get(cohort) == "mask" else ""
         lines.append(f"{source.title(cohort)}{where}: {'; '.join(shown) or 'no subjects'}.")
+    # A panel without data was cleared.
+    titles = ["Data set (D)", *(f"{example.label}: {TITLES[example.shows]}" for example in spec.examples)]
+    for ax, title in zip(grid[0], titles, strict=True):
+        ax.set_title(title)
     for ax in grid[-1]:
         ax.set_xlabel("Probability of foreground")
     for ax in grid[:-1].flat:
@@ -88,6 +89,8 @@ def _example(spec: SubjectReliability, source: Source, cohort: str, example: Exa
     if there := [of for of in errors.index if of[1] == named]:
         return source.case(cohort, spec.part, there[0], "the paper's")
     key, words = RULES[example.shows]
+    if example.shows != "calibrated" and key(errors).min() >= 0:
+        raise NotComputedError(f"none of {len(errors)} {spec.part} subjects of {cohort} is {example.shows}")
     dataset, subject = errors.index[int(key(errors).argmin())]
     return source.case(
         cohort, spec.part, (dataset, subject), f"e {words} of {len(errors)} {spec.part} subjects"
@@ -122,15 +125,15 @@ def _curves(ax: Axes, spec: SubjectReliability, source: Source, cohort: str, cas
             markersize=3.2,
             markeredgewidth=0,
             # Curves that lie on each other show each other's markers.
-            markevery=(number % MARKED, MARKED),
+            markevery=(number % MARKED, MARKED) if shown.sum() >= MARKED else None,
             **style,
         )
     if case is not None:
         error = _signed_errors(spec, source, cohort).loc[(case.dataset, case.subject)]
         text = f"e = {error:+.3f}".replace("-", "−")
         ax.text(0.04, 0.95, text, transform=ax.transAxes, va="top", fontsize=6)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
     ax.set_aspect("equal")
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
