@@ -82,6 +82,14 @@ def test_the_paper_scale_is_the_printed_protocol():
             ["predictors.more", "samples 7", "ce_dropout has 50"],
         ),
         (
+            {
+                "overrides": {
+                    "mehrtash2020": {"cohorts": {"heart": {"models": {"ce_dropout": {"dropout": None}}}}}
+                }
+            },
+            ["mc_dropout needs a model with `dropout`", "heart trains ce_dropout without"],
+        ),
+        (
             {"overrides": {"mehrtash2020": {"predictors": {"once-more": MC_DROPOUT}}}},
             ["predictors.once-more", "[A-Za-z0-9_]+"],
         ),
@@ -165,6 +173,18 @@ def test_members_are_not_chosen_on_what_they_are_trained_on():
     folds = {"k": 3, "of": ["train", "val"], "held_out": "unused"}
     with pytest.raises(ConfigError, match="held_out unused"):
         load(studies=["jungo2019"], overrides={"jungo2019": {"models": {"ensemble": {"folds": folds}}}})
+
+
+def test_a_list_of_folds_in_another_place_makes_no_other_member():
+    one, other, longer = (
+        load(studies=["jungo2019"], overrides={"jungo2019": {"models": {"ensemble": {"folds": folds}}}})
+        .studies["jungo2019"]
+        .model("isic", "ensemble")
+        for folds in ({"list": "/a/folds.json"}, {"list": "/b/folds.json"}, {"held_out": "validation"})
+    )
+    assert one.folds != other.folds
+    assert one.trained_by() == other.trained_by()
+    assert one.trained_by() != longer.trained_by()
 
 
 def test_merged_replaces_lists_and_merges_mappings():

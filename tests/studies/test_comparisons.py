@@ -14,7 +14,7 @@ from segtrail.config.claims import Claim
 from segtrail.studies import claims, published, ranks, schema
 from segtrail.studies.cases import Cases
 from segtrail.studies.comparisons.ranking import dense
-from segtrail.studies.comparisons.single import weighted_means
+from segtrail.studies.comparisons.single import Result, resampled, weighted_means
 
 STUDY = synthetic_jungo.study()
 COUNT = 24
@@ -397,6 +397,19 @@ def test_dense_ranks_are_scipy_s(rows, higher):
     assert np.array_equal(dense(values, higher), expected)
 
 
+def test_an_undefined_mean_ranks_last():
+    values = np.array([[0.2, np.nan, 0.4, np.nan]])
+    assert dense(values, True).tolist() == [[2, 3, 1, 3]]
+    assert dense(values, False).tolist() == [[1, 3, 2, 3]]
+
+
+def test_undefined_resamples_speak_against_a_claim():
+    drawn = np.concatenate([np.full(900, 0.5), np.full(99, np.nan)])
+    known = Result(kind="between_predictors", cohort="isic")
+    assert resampled(known, 0.5, drawn, 50).p == pytest.approx(2 * 100 / 1000)
+    assert resampled(known, 0.5, drawn[:900], 50).p == pytest.approx(2 / 901)
+
+
 @given(
     st.lists(st.floats(-5, 5) | st.just(float("nan")), min_size=1, max_size=8).flatmap(
         lambda values: st.tuples(
@@ -498,7 +511,7 @@ def test_one_case_decides_nothing():
             {"kind": "no_best", "table": "Table 1", "columns": ["BraTS ECE"]},
             "'BraTS ECE' is no row or column",
         ),
-        ({"kind": "no_best", "table": "text"}, "is not a mean"),
+        ({"kind": "no_best", "table": "text"}, "has a cell that is no mean"),
         ({"kind": "rank_sums", "table": "Table 1"}, "exactly one of first, last"),
     ],
 )

@@ -159,8 +159,9 @@ class Model(Strict):
     training: Training
 
     def trained_by(self) -> dict[str, Any]:
-        """The keys that shape one member, and no others: one more member retrains none of the others."""
-        return self.model_dump(mode="json", exclude={"title", "members"})
+        """The keys that shape one member, and no others: one more member retrains none of the others, and a
+        list of folds in another place none at all (the subjects that it leaves out are hashed themselves)."""
+        return self.model_dump(mode="json", exclude={"title": True, "members": True, "folds": {"list"}})
 
     @model_validator(mode="after")
     def loss_fits_activation(self) -> "Model":

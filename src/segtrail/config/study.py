@@ -139,30 +139,36 @@ class Study(Strict):
             for name in self.models:
                 self._check_model(cohort, name)
             passes: dict[str, int | None] = {}
-            for name, predictor in self.predictors.items():
+            for name in self.predictors:
                 chosen = self.predictor(cohort, name)
                 if passes.setdefault(chosen.posterior, chosen.samples) != chosen.samples:
                     raise ValueError(
                         f"predictors.{name}: samples {chosen.samples}, but another predictor of the model "
                         f"{chosen.model} has {passes[chosen.posterior]}; they would share one posterior"
                     )
-                model = self.model(cohort, predictor.model)
-                if (chosen.kind == "aleatoric") != (model.aleatoric is not None):
-                    raise ValueError(f"predictors.{name}: kind aleatoric belongs to a model with `aleatoric`")
-                if (chosen.kind == "auxiliary") != (model.auxiliary is not None):
-                    raise ValueError(f"predictors.{name}: kind auxiliary belongs to a model with `auxiliary`")
-                over = chosen.rescale.over if chosen.rescale else ""
-                if over == "validation" and "val" not in chosen_cohort.measured:
-                    raise ValueError(
-                        f"predictors.{name}.rescale.over validation: cohorts.{cohort}.measured has no val"
-                    )
-                members = model.members
-                if chosen.kind == "ensemble" and max([*chosen.sizes, *chosen.maps]) > members:
-                    raise ValueError(
-                        f"predictors.{name}: sizes {chosen.sizes} and maps {chosen.maps} need more members, "
-                        f"cohort {cohort} trains {members}"
-                    )
+                self._check_predictor(cohort, name, chosen)
         return self
+
+    def _check_predictor(self, cohort: str, name: str, chosen: Predictor) -> None:
+        """Raises ValueError for a predictor that does not fit its model, or what its cohort measures."""
+        where, model = f"predictors.{name}", self.model(cohort, chosen.model)
+        if (chosen.kind == "aleatoric") != (model.aleatoric is not None):
+            raise ValueError(f"{where}: kind aleatoric belongs to a model with `aleatoric`")
+        if (chosen.kind == "auxiliary") != (model.auxiliary is not None):
+            raise ValueError(f"{where}: kind auxiliary belongs to a model with `auxiliary`")
+        if chosen.kind == "mc_dropout" and model.dropout is None:
+            raise ValueError(
+                f"{where}: kind mc_dropout needs a model with `dropout`, and {cohort} trains {chosen.model} "
+                "without"
+            )
+        over = chosen.rescale.over if chosen.rescale else ""
+        if over == "validation" and "val" not in self.cohorts[cohort].measured:
+            raise ValueError(f"{where}.rescale.over validation: cohorts.{cohort}.measured has no val")
+        if chosen.kind == "ensemble" and max([*chosen.sizes, *chosen.maps]) > model.members:
+            raise ValueError(
+                f"{where}: sizes {chosen.sizes} and maps {chosen.maps} need more members, "
+                f"cohort {cohort} trains {model.members}"
+            )
 
     def _check_model(self, cohort: str, name: str) -> None:
         """Raises ValueError for an auxiliary model that has nothing to learn from."""
@@ -240,9 +246,15 @@ class Study(Strict):
                     if name not in table.rows and name not in table.columns:
                         raise ValueError(f"{where}: {name!r} is no row or column of {part.table}")
                 for column in part.columns or table.columns:
-                    for row in table.rows:
-                        if not isinstance(table.cell(row, column), MeanCell):
-                            raise ValueError(f"{where}: {row} / {column} of {part.table} is not a mean")
+                    cells = [table.cell(row, column) for row in table.rows]
+                    means = [cell for cell in cells if isinstance(cell, MeanCell)]
+                    if len(means) < len(cells):
+                        raise ValueError(f"{where}: {column} of {part.table} has a cell that is no mean")
+                    if len({(one.cohort, one.measure, one.factor, one.digits) for one in means}) > 1:
+                        raise ValueError(
+                            f"{where}: rows of {column} of {part.table} differ in cohort, measure, factor "
+                            "or digits"
+                        )
         return self
 
     def unknown_names(self, absent: Collection[str]) -> list[str]:

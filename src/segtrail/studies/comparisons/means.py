@@ -363,7 +363,7 @@ def _tested_groups(known: Result, a: Floats, b: Floats, rng: np.random.Generator
     if min(len(a), len(b)) < 2:
         effect = float(a.mean() - b.mean()) if len(a) and len(b) else np.nan
         return replace(known, effect=effect, n=n, reason=f"{len(a)} and {len(b)} cases are too few")
-    smallest = 2.0 / comb(n, len(a))
+    smallest = 2 / comb(n, len(a))  # of whole numbers: too many ways for a float give 0
     resamples = trials.resamples(smallest)
     from scipy import stats  # a second that most jobs can spare
 

@@ -142,10 +142,12 @@ def _column(cases: Cases, table: Table, name: str) -> _Column:
 
 
 def dense(values: Floats, higher_is_better: bool) -> Floats:
-    """Dense ranks within each row, 1 the best: equal values share one, and the next follows without a gap."""
-    keys = -values if higher_is_better else values
+    """Dense ranks within each row, 1 the best: equal values share one, and the next follows without a gap.
+    What is undefined (NaN) in a resample comes last."""
+    keys = np.where(np.isnan(values), np.inf, -values if higher_is_better else values)
     order = keys.argsort(axis=1, kind="stable")
-    steps = np.diff(np.take_along_axis(keys, order, axis=1), axis=1) > 0
+    ordered = np.take_along_axis(keys, order, axis=1)
+    steps = ordered[:, 1:] > ordered[:, :-1]
     ranks = np.empty_like(keys)
     first = np.ones((len(keys), 1))
     np.put_along_axis(ranks, order, np.hstack([first, 1 + np.cumsum(steps, axis=1)]), axis=1)

@@ -180,7 +180,8 @@ def resampled(known: Result, effect: float, drawn: Floats, n: int) -> Result:
     if known.of_limits and known.limits is not None:
         turned = known.sign * effect
         edge = known.sign * min(known.limits, key=lambda limit: abs(turned - limit))
-    tail = min(np.count_nonzero(drawn <= edge), np.count_nonzero(drawn >= edge))
+    # An undefined resample (a correlation with a constant) speaks for neither side, and so against both.
+    tail = min(np.count_nonzero(drawn <= edge), np.count_nonzero(drawn >= edge)) + np.isnan(drawn).sum()
     p = max(min(2 * (1 + tail) / (len(drawn) + 1), 1.0), smallest_p(n))
     lo, hi = np.nanpercentile(drawn, [2.5, 97.5])
     return replace(known, effect=float(effect), lo=float(lo), hi=float(hi), p=p, n=n)
