@@ -448,6 +448,9 @@ def test_learning_rate_falls_as_torch_s_plateau_does():
 def test_early_stopping_and_best_epoch():
     settings = Training(epochs=9, batch_size=1, learning_rate=1, early_stopping=2)
     assert best_epoch(rows(0.1, 0.3, 0.3, 0.2)) == 1
+    assert best_epoch(rows(0.0, 0.0, 0.0)) == 2  # nothing was ever found: the most trained one
+    assert best_epoch(rows(0.0, 0.1, 0.0)) == 1
+    assert finished(rows(0.0, 0.0, 0.0), settings)
     assert not finished([], settings)
     assert not finished(rows(0.1, 0.3, 0.3), settings)
     assert finished(rows(0.1, 0.3, 0.3, 0.2), settings)

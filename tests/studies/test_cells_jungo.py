@@ -13,6 +13,7 @@ from segtrail.errors import ConfigError
 from segtrail.studies import cells, published, schema, verdicts
 from segtrail.studies.cases import Cases
 from segtrail.studies.published import Printed
+from segtrail.studies.values import Source
 
 STUDY = synthetic_jungo.study()
 NAME = synthetic_jungo.NAME
@@ -26,9 +27,9 @@ SUBJECTS = synthetic_jungo.subjects(STUDY, COUNT)
 METHODS = list(synthetic_jungo.METHODS)
 
 
-def source(study=STUDY, reliability=RELIABILITY, errors=ERRORS, measures=MEASURES, **run) -> cells.Source:
+def source(study=STUDY, reliability=RELIABILITY, errors=ERRORS, measures=MEASURES, **run) -> Source:
     made = synthetic_jungo.run(study, **run)
-    return cells.Source(NAME, Cases.of(made, NAME, measures, errors, reliability), MEMBERS, SUBJECTS)
+    return Source(NAME, Cases.of(made, NAME, measures, errors, reliability), MEMBERS, SUBJECTS)
 
 
 def indexed(table: pd.DataFrame) -> pd.DataFrame:

@@ -191,9 +191,8 @@ def test_make_draws_the_figures_of_a_study(heart):
 
 
 def test_numbers_that_no_measures_can_give_fail_the_run(heart, package):
-    replace_in(
-        package / "studies" / "cells.py", "mean = float(values.mean())", "mean = float(values.mean()) + 9"
-    )
+    mean = "reproduced=float(values.mean())"
+    replace_in(package / "studies" / "values.py", mean, f"{mean} + 9")
     study = heart.folder / "results/smoke/mehrtash2020"
     done = heart.snakemake(*HEART, check=False)
     assert done.returncode != 0

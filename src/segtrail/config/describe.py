@@ -3,12 +3,12 @@
 import inspect
 import re
 import typing
+from types import ModuleType
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from . import audit, claims, cohort, dataset, figure, model, recipe, results, run, study
-from .base import Strict
 
 INTRODUCTION = """# Configuration
 
@@ -22,16 +22,17 @@ whole. An unknown key is an error that names the key, the value and what is allo
 
 Spacings and shapes are in (x, y, z) and mm; `null` keeps an axis as it is.
 """
-SECTIONS = [
+# Which models come first; every other one of the module follows.
+SECTIONS: list[tuple[str, ModuleType, list[str]]] = [
     ("A run: config/config.yaml", run, ["RunFile"]),
     ("A data set: config/datasets/*.yaml", dataset, ["Dataset", "Phantom", "Typical"]),
     ("A study: config/studies/*.yaml", study, ["Study", "Measures"]),
     ("Cohorts", cohort, ["Cohort", "Where", "Segment", "Split", "PartRule", "Folds", "Box"]),
-    ("Preprocessing steps, in a cohort's `recipe`", recipe, None),
+    ("Preprocessing steps, in a cohort's `recipe`", recipe, []),
     ("Models and predictors", model, ["Model", "Dropout", "Training", "Plateau", "DeadClass", "Predictor"]),
-    ("Tables", results, None),
-    ("Claims", claims, None),
-    ("Figures", figure, None),
+    ("Tables", results, []),
+    ("Claims", claims, []),
+    ("Figures", figure, []),
     (
         "The audit of printed numbers: config/audit/*.yaml",
         audit,
@@ -49,10 +50,9 @@ def markdown() -> str:
             name
             for name, item in vars(module).items()
             if _is_model(item) and item.__module__ == module.__name__ and not name.startswith("_")
+            if item is not run.Run  # made of the others, not written by anybody
         ]
-        parts += [
-            _table(getattr(module, name)) for name in names or found if getattr(module, name) is not Strict
-        ]
+        parts += [_table(getattr(module, name)) for name in dict.fromkeys([*names, *found])]
     return "\n".join(parts)
 
 

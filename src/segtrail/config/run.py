@@ -245,7 +245,7 @@ def _sensitivity(study: str, values: dict[str, Any], wanted: str) -> dict[str, A
             f"sensitivity = {wanted!r}, which {study} does not have",
             file=f"config/studies/{study}.yaml",
             expected=f"one of: {', '.join(known) or '(none)'}",
-            remedy="name it, or leave the study out (config key `studies`)",
+            remedy="name one of these, or leave the study out (config key `studies`)",
         )
     patch: dict[str, Any] = known[wanted].get("patch") or {}
     return patch

@@ -13,7 +13,16 @@ Row = dict[str, float]
 
 
 def best_epoch(rows: Sequence[Row]) -> int:
-    """Index of the first epoch with the highest validation Dice."""
+    """Index of the first epoch with the highest validation Dice; of the last where that is 0.
+
+    An error network may never think an error more likely than not: by the first of equal epochs it would stay
+    as untrained as it began.
+    """
+    first = _first_best(rows)
+    return first if rows[first]["val_dice"] > 0 else len(rows) - 1
+
+
+def _first_best(rows: Sequence[Row]) -> int:
     return max(range(len(rows)), key=lambda index: rows[index]["val_dice"])
 
 
@@ -42,7 +51,7 @@ def finished(rows: Sequence[Row], training: Training) -> bool:
     if not rows or len(rows) >= training.epochs:
         return bool(rows)
     patience = training.early_stopping
-    return patience is not None and len(rows) - 1 - best_epoch(rows) >= patience
+    return patience is not None and len(rows) - 1 - _first_best(rows) >= patience
 
 
 def class_dice(row: Row) -> list[float]:

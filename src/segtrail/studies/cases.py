@@ -98,8 +98,17 @@ class Cases:
             where = f"segment {segment}, {region}" if segment else region
             raise NotComputedError(
                 f"no {measure} of {predictor} with size {key[3]} on {cohort} {part} ({where}) was measured"
+                + self._why(cohort, part, region)
             )
         return found
+
+    def _why(self, cohort: str, part: str, region: str) -> str:
+        """The keys of the configuration, if any, by which nothing is measured in a region of a part."""
+        chosen = self.study.cohorts[cohort]
+        found = [f"cohorts.{cohort}.measured has no {part}"] if part not in chosen.measured else []
+        if region != "volume" and getattr(chosen, region) is None:
+            found.append(f"cohorts.{cohort}.{region} is null")
+        return f": {', '.join(found)}" if found else ""
 
     def threshold(
         self, cohort: str, part: str, predictor: str, size: int | None, measure: str
@@ -114,6 +123,7 @@ class Cases:
             if not self.thresholds.has((cohort, needed, *place[2:])):
                 raise NotComputedError(
                     f"no errors of {predictor} with size {place[3]} on {cohort} {needed} were counted"
+                    + self._why(cohort, needed, "volume")
                 )
         return self.thresholds.picked(place, measure), picking
 
@@ -131,6 +141,7 @@ class Cases:
         if place not in self.bins.groups:
             raise NotComputedError(
                 f"no bins of {predictor} with size {place[3]} on {cohort} {part} ({region}) were counted"
+                + self._why(cohort, part, region)
             )
         return self.bins.pool(place, self.study.measures.errors.bins)
 

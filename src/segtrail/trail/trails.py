@@ -21,8 +21,9 @@ from ..runs.jobs import job_name
 from ..studies import published, schema
 from ..studies.published import Printed
 from ..studies.thresholds import ON_VAL, is_at_threshold
-from .chain import PULL, Chain, Jobs, Step
+from .chain import Chain, Step
 from .formulas import Formula, formulas, intervals
+from .jobs import PULL, Jobs
 from .words import Row, rows_of_trail
 
 FORMAT = 2
@@ -300,12 +301,11 @@ def picking(cell: Cell, study: Study) -> list[str]:
     if not isinstance(cell, MeanCell) or errors is None:
         return []
     at_threshold = [name for name in (cell.measure, cell.beside) if name and is_at_threshold(name)]
-    return list(
-        dict.fromkeys(
-            "val" if name.endswith(ON_VAL) or errors.picked_on == "val" else cell.part
-            for name in at_threshold
-        )
+    found = dict.fromkeys(
+        "val" if name.endswith(ON_VAL) or errors.picked_on == "val" else cell.part for name in at_threshold
     )
+    # A cohort need not measure the validation part: then nothing stands beside the number.
+    return [part for part in found if part in study.cohorts[cell.cohort].measured]
 
 
 def _predictors(cell: Cell, study: Study) -> list[dict[str, Any]]:

@@ -50,6 +50,8 @@ def members(study: Study, table: pd.DataFrame) -> list[MemberRow]:
 def _dead(study: Study, cohort: str, group: pd.DataFrame) -> list[str]:
     """`member 3: myocardium` for each member that never learnt a class."""
     names = {str(index): one.name for index, one in enumerate(study.cohorts[cohort].segments, start=1)}
+    if study.models[str(group["model"].iloc[0])].auxiliary is not None:
+        names = {"1": "errors"}
     found = group[group["dead_classes"] != ""].sort_values("member")
     return [
         f"member {member}: " + ", ".join(names.get(k, f"class {k}") for k in classes.split(","))
