@@ -36,21 +36,21 @@ def test_it_tells_what_an_uncertainty_is_and_who_learnt_from_whom(tmp_path, monk
     monkeypatch.chdir(ROOT)
     layout = trees.smoke(tmp_path, studies=[JUNGO])
     trees.finish(layout)
-    place = (JUNGO, "Table 1", "auxiliary segm.", "ISIC U-E")
+    place = (JUNGO, "Table 1", "auxiliary segm.", "BraTS U-E")
     done = CliRunner().invoke(app, ["trail", *place, "--run", "smoke", "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert len(done.output.splitlines()) < 130
+    assert len(done.output.splitlines()) < 145
     words = " ".join(done.output.split())
-    first = layout.held_out(JUNGO, "isic", "cv")[0]
+    first = layout.held_out(JUNGO, "brats", "cv")[0]
     for text in (
         "2 (FPU + FNU) / (FP + FN + TPU + FPU + TNU + FNU)",
         "The threshold with the highest mean over subjects",
         "A network that learns where the segmentation of another model is wrong",
         "uncertainty rescaled over the subject",
-        "2 in its column, in the paper 1",
-        "Measures of aux_segm on the val part of isic",
-        "Members of baseline, trained on isic",
-        "Segmentations by the members of cv of the folds of isic that each has not seen",
+        "2 in its column, in the paper 4",
+        "Measures of aux_segm on the val part of brats",
+        "Members of baseline, trained on brats",
+        "Segmentations by the members of cv of the folds of brats that each has not seen",
         f"member 000 held out {len(first)} subjects: {'/'.join(first[0])}",
     ):
         assert text in words, text
