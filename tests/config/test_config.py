@@ -205,3 +205,16 @@ def test_two_entries_of_one_name_are_refused(tmp_path):
         read_yaml(path)
     path.write_text("base: &base {a: 1, b: 1}\nother: {<<: *base, a: 2}\n", encoding="utf-8")
     assert read_yaml(path)["other"] == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("patch", "said"),
+    [
+        ({"cohorts": {"isic": {"measured": ["val"]}}}, "test, which tables report"),
+        ({"cohorts": {"isic": {"measured": ["train", "test"]}}}, "train, on which members have been trained"),
+        ({"cohorts": {"isic": {"models": {"cv": {"training": {"epochs_share": 2}}}}}}, "epochs_share"),
+    ],
+)
+def test_what_would_only_show_after_the_training_is_refused_at_the_start(patch, said):
+    with pytest.raises(ConfigError, match=said):
+        load(studies=["jungo2019"], overrides={"jungo2019": patch})

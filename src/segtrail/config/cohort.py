@@ -144,6 +144,8 @@ class Cohort(Strict):
     def training_part_is_not_measured(self) -> "Cohort":
         if "train" in self.measured:
             raise ValueError("measured: train, on which members have been trained")
+        if "test" not in self.measured:
+            raise ValueError(f"measured {self.measured}: test, which tables report, is not among them")
         return self
 
     @model_validator(mode="after")

@@ -278,9 +278,10 @@ class Study(Strict):
         chosen = self.cohorts[cohort]
         values = merged(self.models[name].model_dump(), chosen.model)
         values = merged(values, chosen.models.get(name, {}))
-        training = values["training"]
-        training["epochs"] = math.ceil(training["epochs"] * training.pop("epochs_share"))
-        return Model.model_validate(values)
+        model = Model.model_validate(values)
+        epochs = math.ceil(model.training.epochs * model.training.epochs_share)
+        training = model.training.model_copy(update={"epochs": epochs, "epochs_share": 1.0})
+        return model.model_copy(update={"training": training})
 
     def predictor(self, cohort: str, name: str) -> Predictor:
         """The predictor as this cohort uses it; a patch touches only the fields its kind knows."""
