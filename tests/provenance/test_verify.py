@@ -180,7 +180,7 @@ def test_the_trees_own_bookkeeping_is_not_foreign(finished):
 
 def test_what_has_no_receipt_is_foreign_and_what_is_not_there_missing(finished):
     receipts.path(finished.tree, f"{STUDY}/cells").unlink()
-    assert wrong() == {CELLS: "foreign", f"{STUDY}/metrics.json": "foreign"}
+    assert wrong() == dict.fromkeys((CELLS, f"{STUDY}/unprinted.csv", f"{STUDY}/metrics.json"), "foreign")
     assert "is not there" in the(CELLS).why
     shutil.rmtree(finished.tree / "scratch")
     found = verify("smoke", None)
@@ -193,7 +193,8 @@ def test_a_receipt_that_cannot_be_read_is_named(finished):
     file = receipts.path(finished.tree, f"{STUDY}/cells")
     file.write_text(file.read_text()[:100])
     name = f"receipts/{STUDY}/cells.json"
-    assert wrong() == {name: "edited", CELLS: "foreign", f"{STUDY}/metrics.json": "foreign"}
+    made = dict.fromkeys((CELLS, f"{STUDY}/unprinted.csv", f"{STUDY}/metrics.json"), "foreign")
+    assert wrong() == {name: "edited", **made}
     assert "not a receipt" in the(name).why
     assert "delete it" in the(name).remedy
 
@@ -203,7 +204,7 @@ def test_in_a_clone_with_results_alone_it_says_what_it_cannot_know(finished):
         shutil.rmtree(finished.tree / part)
     for part in ("run.json", "controller.json"):
         (finished.tree / part).unlink()
-    Path("run.yaml").write_text("run: smoke\nscale: smoke\ncohorts: [heart]\n")
+    Path("run.yaml").write_text("run: smoke\nscale: smoke\nstudies: [mehrtash2020]\ncohorts: [heart]\n")
     found = verify(None, Path("run.yaml"))
     assert found.right
     assert found.unknown == ["whether the scans of acdc are as they were drawn: they are not here"]
@@ -213,7 +214,9 @@ def test_in_a_clone_with_results_alone_it_says_what_it_cannot_know(finished):
 def test_where_data_roots_are_not_there_receipts_are_held_to_each_other(finished):
     """A clone that has pulled the results of a run on real scans."""
     arguments = (None, Path("run.yaml"))
-    Path("run.yaml").write_text("run: smoke\nscale: smoke\ncohorts: [heart]\ndata: {acdc: /nowhere/acdc}\n")
+    Path("run.yaml").write_text(
+        "run: smoke\nscale: smoke\nstudies: [mehrtash2020]\ncohorts: [heart]\ndata: {acdc: /nowhere/acdc}\n"
+    )
 
     def wrong() -> dict[str, str]:
         return {one.path: one.state for one in verify(*arguments).artifacts if one.state != "right"}
