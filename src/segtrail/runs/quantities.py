@@ -46,6 +46,8 @@ UNITS = {
     "posterior MB": "2 bytes for each member, class and voxel, and 4 for an uncertainty of its own",
     "largest posterior MB": "the same of one subject",
     "draw Mvoxel": "10⁶ voxels × classes × sets of members that are measured",
+    "error Mvoxel": "10⁶ voxels × sets of members whose errors are counted",
+    "largest error Mvoxel": "10⁶ voxels of the largest subject whose errors are counted",
     "surface Mvoxel": "10⁶ voxels × segments × sets of members whose surfaces are measured",
     "kept MB": "of one subject: a byte a voxel for each of those sets, and the maps",
     "map MB": "2 bytes for each map, class and voxel",
@@ -234,7 +236,10 @@ class Counted:
         sets = [sets_of(predictor, members) for predictor in self._predictors(study, cohort, posterior)]
         maps = sum(one.maps for one in sets) if self.layout.keeps_maps(study, cohort, posterior) else 0
         surfaces = sum(one.with_surface for one in sets) if content.measures.surface else 0
+        errors = content.measures.errors is not None
         return {
+            "error Mvoxel": errors * sum(one.measured for one in sets) * voxels / 1e6,
+            "largest error Mvoxel": errors * largest / 1e6,
             "draw Mvoxel": sum(one.measured for one in sets) * voxels * classes / 1e6,
             "surface Mvoxel": surfaces * voxels * (classes - 1) / 1e6,
             "kept MB": largest * (surfaces + maps * classes * 2) / 1e6,
