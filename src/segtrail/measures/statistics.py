@@ -119,11 +119,7 @@ def pearson(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Correlation
     Raises:
         ValueError: x and y of different lengths.
     """
-    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if first.shape != second.shape:
-        raise ValueError(f"pairs of different lengths: {first.shape} and {second.shape}")
-    defined = ~(np.isnan(first) | np.isnan(second))
-    first, second = first[defined], second[defined]
+    first, second = _defined_in_both(x, y)
     n = len(first)
     if n < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Correlation(NAN, NAN, n, NAN, NAN)
@@ -149,11 +145,7 @@ def spearman(x: ArrayLike, y: ArrayLike, against: float = 0.0, confidence: float
     """
     if not -1 < against < 1:
         raise ValueError(f"against = {against}, expected in (−1, 1)")
-    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if first.shape != second.shape:
-        raise ValueError(f"pairs of different lengths: {first.shape} and {second.shape}")
-    defined = ~(np.isnan(first) | np.isnan(second))
-    first, second = first[defined], second[defined]
+    first, second = _defined_in_both(x, y)
     n = len(first)
     if n < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return Correlation(NAN, NAN, n, NAN, NAN)
@@ -170,6 +162,14 @@ def spearman(x: ArrayLike, y: ArrayLike, against: float = 0.0, confidence: float
     if against:
         p = float(2 * stats.norm.sf(abs(z - np.arctanh(against)) / deviation))
     return Correlation(r, p, n, float(lo), float(hi))
+
+
+def _defined_in_both(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if first.shape != second.shape:
+        raise ValueError(f"pairs of different lengths: {first.shape} and {second.shape}")
+    defined = ~(np.isnan(first) | np.isnan(second))
+    return first[defined], second[defined]
 
 
 def _defined(values: ArrayLike) -> NDArray[np.float64]:
