@@ -9,6 +9,7 @@ float32, in whatever precision the members were trained.
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -140,15 +141,14 @@ def passed(member: Member, images: Tensor) -> Tensor:
 
 def mc_mean(network: Network, model: Model, images: Tensor, samples: int) -> Tensor:
     """Mean probabilities of `samples` passes; what dropout does not reach in a UNet is computed once."""
-    if isinstance(network, UNet):
-        features = network.prefix(images)
-        total = probabilities(network.rest(features), model)
-        for _ in range(samples - 1):
-            total += probabilities(network.rest(features), model)
-        return total / samples
-    total = probabilities(logits_of(network(images), model), model)
+    one_pass = (
+        partial(network.rest, network.prefix(images))
+        if isinstance(network, UNet)
+        else partial(network, images)
+    )
+    total = probabilities(logits_of(one_pass(), model), model)
     for _ in range(samples - 1):
-        total += probabilities(logits_of(network(images), model), model)
+        total += probabilities(logits_of(one_pass(), model), model)
     return total / samples
 
 
